@@ -1,0 +1,43 @@
+# What a newcomer and the continuous integration call. Everything is installed into .venv by these lines alone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export FOUNDSOUND_REAL_DATA ?= ../shared/data
+export RAY_USAGE_STATS_ENABLED := 0
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: quickstart test test-slow check bench real clean
+
+quickstart: .venv/user
+	$(BIN)/foundsound quickstart
+
+test: .venv/dev
+	$(BIN)/python -m pytest -n 2
+
+test-slow: .venv/dev
+	$(BIN)/python -m pytest -m "slow and not gpu and not network" -n 0
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks
+
+real: .venv/dev
+	$(BIN)/python -m pytest -m real -n 0 -s tests/test_real.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/user: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu]'
+	touch $@
+
+.venv/dev: .venv/user
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

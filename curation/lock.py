@@ -1,0 +1,90 @@
+"""One writer per (dataset, stage, identity): a lock file with host, process and heartbeat.
+
+The lock of a dead process on this host is taken over at once, another host's after 60 s without a heartbeat.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from curation.errors import LockedError
+from curation.tables import write_bytes
+
+HEARTBEAT_S = 10.0
+STALE_S = 60.0
+
+
+def _process_is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _started_at(pid: int) -> str:
+    """When the process started, in the kernel's ticks, so that a reused pid is not taken for the holder."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
+def _claim() -> bytes:
+    pid = os.getpid()
+    holder = {"host": socket.gethostname(), "pid": pid, "started": _started_at(pid), "heartbeat": time.time()}
+    return json.dumps(holder).encode()
+
+
+def _is_free(file: Path) -> bool:
+    try:
+        holder = json.loads(file.read_text())
+        host, pid, heartbeat = holder["host"], int(holder["pid"]), float(holder["heartbeat"])
+    except FileNotFoundError:
+        return True
+    except (ValueError, KeyError):
+        return time.time() - file.stat().st_mtime > STALE_S
+    if host == socket.gethostname():
+        return not _process_is_alive(pid) or _started_at(pid) != holder.get("started", "")
+    return time.time() - heartbeat > STALE_S
+
+
+@contextmanager
+def writer_lock(file: Path, what: str) -> Iterator[None]:
+    """Hold the lock `file` while writing.
+
+    Args:
+        file: The lock's own file; made and removed here.
+        what: What is being written, for the message to a second writer.
+
+    Raises:
+        LockedError: A live process holds it.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_suffix(".claim").open("w") as claim:  # the kernel drops this one when its process dies
+        fcntl.flock(claim, fcntl.LOCK_EX)
+        if not _is_free(file):
+            raise LockedError(f"{what} is being written by {file.read_text()}; wait for that process, or stop it")
+        write_bytes(file, _claim())
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT_S):
+            write_bytes(file, _claim())
+
+    heart = threading.Thread(target=beat, daemon=True, name="lock-heartbeat")
+    heart.start()
+    try:
+        yield
+    finally:
+        done.set()
+        heart.join()
+        file.unlink(missing_ok=True)
