@@ -1,0 +1,119 @@
+"""How far a dataset is: for every stage what was requested, done, set aside by code, and is pending.
+
+`done + set aside + pending == requested` for each; nothing else is possible, since every requested row is counted once.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from curation.dataset import Dataset, is_final_sql, parts_sql
+from curation.facts import REQUESTS_FILE, FactTable
+from curation.tables import part_files
+
+STAGES = ("manifest", "fetch", "segment", "cut", "measure", "tag", "caption", "score", "embed", "encode")
+"""The order in which stages are shown: the way the data flow."""
+
+
+@dataclass(slots=True)
+class StageStatus:
+    """Counts of one stage, in rows of its grain."""
+
+    requested: int = 0
+    done: int = 0
+    set_aside: Counter[str] = field(default_factory=Counter)
+    pending: int = 0
+
+    def add(self, state: str, code: str | None, count: int) -> None:
+        """Count rows of one state (`done`, `set_aside` or `pending`)."""
+        self.requested += count
+        if state == "done":
+            self.done += count
+        elif state == "set_aside":
+            self.set_aside[str(code)] += count
+        else:
+            self.pending += count
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, codes sorted by name."""
+        return {
+            "requested": self.requested,
+            "done": self.done,
+            "set_aside": dict(sorted(self.set_aside.items())),
+            "pending": self.pending,
+        }
+
+
+def status(dataset: Dataset) -> dict[str, StageStatus]:
+    """The counts of every stage that has run, in the order of the data's way.
+
+    A stage with several variants side by side (two captioners) has an entry `<stage>:<label>` for each.
+    """
+    found = {"manifest": _of_lists(dataset)}
+    for stage in dataset.stages():
+        labels = FactTable.current(dataset.path / "facts" / stage)
+        if stage == "fetch":
+            found["fetch"] = _of_fetch(dataset, set(labels))
+            continue
+        for label, folder in labels.items():
+            requests = (folder / REQUESTS_FILE).read_text()
+            name = stage if len(labels) == 1 else f"{stage}:{label}"
+            found[name] = _count(dataset, _states(requests, parts_sql(part_files(folder))))
+    order = {name: rank for rank, name in enumerate(STAGES)}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0].partition(":")[0], len(order)), item[0])))
+
+
+def _of_lists(dataset: Dataset) -> StageStatus:
+    counted = StageStatus()
+    for source in dataset.config["sources"]:
+        counted.add("done", None, source["rows"] - source["rejected"])
+        counted.add("set_aside", "MALFORMED", source["rejected"])
+    return counted
+
+
+def _states(requests: str, parts: str) -> str:
+    """SQL: state and code of every request of a stage."""
+    inherited = "requested.inherited" if "AS inherited" in requests else "NULL"
+    return f"""
+    WITH requested AS ({requests}),
+    last AS (
+        SELECT *, {is_final_sql()} AS final FROM {parts}
+        QUALIFY row_number() OVER (PARTITION BY key, input ORDER BY finished_at DESC, attempt DESC) = 1
+    )
+    SELECT coalesce({inherited}, last.code) AS code,
+        CASE WHEN {inherited} IS NOT NULL THEN 'set_aside' WHEN last.key IS NULL OR NOT last.final THEN 'pending'
+            WHEN last.code IS NULL THEN 'done' ELSE 'set_aside' END AS state
+    FROM requested LEFT JOIN last ON requested.key = last.key AND requested.input = last.input"""
+
+
+def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
+    """Videos; or, once cut clips were fetched, clips, each counted by the better of its own and its video's answer."""
+    if labels == {"video"}:
+        return _count(
+            dataset,
+            "SELECT coalesce(fetch.state, 'pending') AS state, fetch.code FROM videos "
+            "LEFT JOIN fetch ON fetch.key = videos.video_key",
+        )
+    return _count(
+        dataset,
+        """
+        WITH units AS (
+            SELECT clip_id AS unit, clip_id, video_key FROM clips WHERE origin = 'list'
+            UNION ALL
+            SELECT DISTINCT key, NULL, key FROM annotations WHERE grain = 'video'
+        )
+        SELECT coalesce(arg_min(state, rank), 'pending') AS state, arg_min(code, rank) AS code
+        FROM (
+            SELECT unit, fetch.state, fetch.code,
+                CASE fetch.state WHEN 'done' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END AS rank
+            FROM units LEFT JOIN fetch ON fetch.key = units.clip_id OR fetch.key = units.video_key
+        )
+        GROUP BY unit""",
+    )
+
+
+def _count(dataset: Dataset, states: str) -> StageStatus:
+    counted = StageStatus()
+    rows = dataset.sql(f"SELECT state, code, count(*) AS n FROM ({states}) GROUP BY ALL").to_pylist()
+    for row in rows:
+        counted.add(row["state"], row["code"], row["n"])
+    return counted

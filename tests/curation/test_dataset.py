@@ -1,0 +1,58 @@
+"""Parts are whole or absent, views show the latest, and newer datasets are refused."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from curation.dataset import Dataset
+from curation.errors import DatasetError
+from curation.schema import CLIPS
+from curation.tables import TEMPORARY, part_files, remove_leftovers, rows_to_table, write_bytes
+
+
+def clip(n: int) -> dict[str, object]:
+    return {"clip_id": f"c{n}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "list"}
+
+
+def test_the_same_row_in_two_parts_is_one_row(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d")
+    dataset.append("clips", [clip(1), clip(2)])
+    dataset.append("clips", [clip(2), clip(3)])
+    assert dataset.sql("SELECT clip_id FROM clips ORDER BY 1")["clip_id"].to_pylist() == ["c1", "c2", "c3"]
+
+
+def test_a_file_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d")
+    (dataset.path / "clips" / f"{TEMPORARY}abc-part-1.parquet").write_bytes(b"PAR1 half")
+    assert dataset.sql("SELECT * FROM clips").num_rows == 0
+    assert remove_leftovers(dataset.path, older_than_s=-1) == 1
+    assert len(part_files(dataset.path / "clips")) == 1
+
+
+def test_an_older_part_without_a_newer_column_opens(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d")
+    old = rows_to_table([clip(1)], CLIPS).drop_columns(["prev_clip_id"])
+    pq.write_table(old, dataset.path / "clips" / "part-00000000000000000001-old.parquet")
+    dataset.append("clips", [clip(2)])
+    rows = dataset.sql("SELECT clip_id, prev_clip_id FROM clips ORDER BY 1").to_pylist()
+    assert rows == [{"clip_id": "c1", "prev_clip_id": None}, {"clip_id": "c2", "prev_clip_id": None}]
+
+
+def test_a_newer_dataset_is_refused(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d")
+    config = json.loads((dataset.path / "dataset.json").read_text())
+    write_bytes(dataset.path / "dataset.json", json.dumps({**config, "schema_version": 99}).encode())
+    with pytest.raises(DatasetError, match="99"):
+        Dataset(dataset.path)
+
+
+def test_a_query_of_a_stage_that_has_not_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"measure.*stages that have run: none"):
+        Dataset.create(tmp_path / "d").sql("SELECT * FROM measure")
+
+
+def test_an_unknown_column_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="colour"):
+        Dataset.create(tmp_path / "d").append("clips", [{"clip_id": "a", "colour": "red"}])

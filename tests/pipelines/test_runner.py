@@ -1,0 +1,123 @@
+"""The runner loses no row, repeats nothing that was committed, and lets bugs through."""
+
+from pathlib import Path
+
+import pytest
+from toy_stage import Double
+
+from curation.dataset import Dataset
+from curation.errors import ArgumentError, LockedError
+from curation.lock import writer_lock
+from curation.status import status
+from pipelines import runner
+from pipelines.runner import Job, run
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    made = Dataset.create(tmp_path / "dataset")
+    rows = [
+        {"clip_id": f"{n:020d}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "list"}
+        for n in range(20)
+    ]
+    made.append("clips", rows)
+    return made
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Path:
+    folder = tmp_path / "seen"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "RETRY_AFTER_S", (0.01, 0.01))
+
+
+def go(dataset: Dataset, stage: Double, workers: int = 0) -> runner.Tally:
+    return run(dataset, Job(stage=stage, queue=lambda: dataset.pending(stage), batch_rows=3, workers=workers))
+
+
+def check_final(dataset: Dataset, seen: Path) -> None:
+    counts = status(dataset)["double"]
+    assert counts.as_dict() == {
+        "requested": 20,
+        "done": 16,
+        "set_aside": {"NO_AUDIO": 2, "TIMEOUT": 2},
+        "pending": 0,
+    }
+    doubled = dataset.sql("SELECT key::INT AS n, doubled FROM double WHERE state = 'done' ORDER BY n").to_pylist()
+    assert all(row["doubled"] == 2 * row["n"] for row in doubled)
+    tries = {int(file.name): len(file.read_text()) for file in seen.iterdir()}
+    assert tries[3] == 1, "a final code is tried once"
+    assert tries[7] == 2, "a passing code is tried again"
+    assert tries[9] == 3, "at most three times"
+
+
+def test_every_row_ends_done_or_set_aside_and_a_second_run_does_nothing(dataset: Dataset, seen: Path) -> None:
+    stage = Double(seen=seen)
+    tally = go(dataset, stage)
+    check_final(dataset, seen)
+    assert (tally.done, dict(tally.set_aside)) == (16, {"NO_AUDIO": 2, "TIMEOUT": 2})
+    assert go(dataset, stage).done == 0
+    check_final(dataset, seen)
+
+
+@pytest.mark.slow
+def test_ray_actors_give_the_same_facts(dataset: Dataset, seen: Path) -> None:
+    go(dataset, Double(seen=seen), workers=2)
+    check_final(dataset, seen)
+
+
+def test_a_bug_stops_the_run_and_what_was_finished_is_kept(dataset: Dataset, seen: Path) -> None:
+    with pytest.raises(RuntimeError, match="a bug at 11"):
+        go(dataset, Double(seen=seen, bug_at=11))
+    assert (
+        status(dataset)["double"].done == 7
+    )  # of 0 to 8: not 3, which has no sound, nor 7, whose second try never came
+    go(dataset, Double(seen=seen))
+    counts = status(dataset)["double"]
+    assert (counts.done, counts.pending) == (16, 0)
+    assert len((seen / "0").read_text()) == 1, "what was committed is not done again"
+
+
+def test_another_knob_is_another_identity_and_a_how_field_is_not(dataset: Dataset, seen: Path) -> None:
+    go(dataset, Double(seen=seen))
+    assert dataset.pending(Double(seen=seen, bug_at=5)).num_rows == 0
+    assert dataset.pending(Double(seen=seen, factor=3)).num_rows == 20
+
+
+def test_a_second_writer_is_refused_by_name(dataset: Dataset, seen: Path) -> None:
+    stage = Double(seen=seen)
+    lock = dataset.folder("locks") / f"double-{stage.folder_name}.lock"
+    with writer_lock(lock, "stage double"), pytest.raises(LockedError, match="double"):
+        go(dataset, stage)
+
+
+def test_ctrl_c_commits_what_is_finished(dataset: Dataset, seen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    advance = runner.Progress.advance
+
+    def interrupt(self: runner.Progress, *args: object, **kwargs: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise KeyboardInterrupt
+        advance(self, *args, **kwargs)
+
+    monkeypatch.setattr(runner.Progress, "advance", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        go(dataset, Double(seen=seen))
+    monkeypatch.undo()
+    assert status(dataset)["double"].done >= 4
+    go(dataset, Double(seen=seen))
+    assert status(dataset)["double"].pending == 0
+
+
+def test_a_folder_with_other_things_is_no_place_for_a_dataset(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("hello")
+    with pytest.raises(ArgumentError, match="not empty"):
+        Dataset.create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
