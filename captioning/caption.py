@@ -1,0 +1,168 @@
+"""The stage `caption`: one captioner and one prompt over every cut clip, with the provenance of every sentence.
+
+Several captioners stand side by side under their labels; which sentence is used is decided in `candidates.py` and by
+`select`, never here.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+
+from captioning.captioner import Captioner, CaptionerIdentity, Sound
+from captioning.prompt import Prompt
+from captioning.sound import heard
+from curation.errors import ArgumentError, ClipError
+from curation.media import MediaStore
+from curation.schema import column, table
+from curation.stage import Outcome, Stage, Work, how
+from curation.tables import Row
+
+REQUESTS = """WITH named AS (
+    SELECT annotations.key AS key, annotations.labels FROM annotations WHERE annotations.grain = 'clip'
+    UNION ALL
+    SELECT clips.clip_id, annotations.labels
+    FROM annotations JOIN clips ON clips.video_key = annotations.key WHERE annotations.grain = 'video'
+), labelled AS (
+    SELECT key, list_sort(list_distinct(flatten(list(labels)))) AS labels
+    FROM named WHERE labels IS NOT NULL GROUP BY key
+)
+SELECT cut.key, {input} AS input, {audio} AS audio_sha256, {labels} AS labels
+FROM cut LEFT JOIN labelled USING (key) WHERE cut.state = 'done'"""
+
+_LABELS = "coalesce(labelled.labels, []::VARCHAR[])"
+_LABELS_SHA256 = f"sha256(array_to_string({_LABELS}, chr(0)))"
+"""Hash of the labels, joined by NUL, which no label holds (`manifest` refuses it)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption(Stage):
+    """Captions every clip that was cut.
+
+    Only what is asked about is read: a captioner that does not listen gets no sound, and a prompt without `{labels}`
+    no labels, so that a new label repeats no work that it cannot change.
+
+    Args:
+        captioner: What decides the sentences; `build` must give a captioner with this identity.
+        prompt: What is asked.
+        build: Makes the captioner in the worker; must be picklable.
+        media: Where the cut sounds are.
+        called: Label of the captions; None takes the model's name, or the captioner's where no model speaks. Give one
+            to let a second prompt of the same model stand beside the first instead of taking its place.
+    """
+
+    NAME: ClassVar[str] = "caption"
+    VERSION: ClassVar[int] = 1
+    GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
+    RESULTS: ClassVar[pa.Schema] = table(
+        "One row a clip and captioner: the sentence, and all that decided it.",
+        column("text", pa.string(), "the sentence, on one line"),
+        column("model", pa.string(), "name on the Hub or of the model's folder; null for a sentence from labels"),
+        column("revision", pa.string(), "commit on the Hub; null for a folder"),
+        column("weights_sha256", pa.string(), "hash of the model's weights"),
+        column("prompt_sha256", pa.string(), "hash of the prompt, before labels were filled in"),
+        column("decoding", pa.string(), "how the sentence was drawn from the model, as JSON"),
+        column("candidate", pa.int32(), "number of the sentence among those of this captioner for the clip, from 0"),
+        column("audio_sha256", pa.string(), "the .flac that was heard; null when none was"),
+        column("heard_s", pa.float64(), "how much of its beginning was heard, s; null when none was"),
+    )
+
+    captioner: CaptionerIdentity
+    prompt: Prompt
+    build: Callable[[], Captioner] = how()
+    media: MediaStore = how()
+    called: str | None = how(default=None)
+
+    def __post_init__(self) -> None:
+        if not self.captioner.listens and not self.prompt.wants_labels:
+            raise ArgumentError(
+                f"captioner {self.captioner.name!r} hears nothing and prompt {self.prompt.name} has no "
+                "{labels}: give a prompt that has, such as sentence-v1"
+            )
+
+    @property
+    def label(self) -> str:
+        """`called`, or the model's name in small letters, as `qwen2-audio-7b-instruct`."""
+        name = self.called or (self.captioner.model or self.captioner.name).rpartition("/")[2]
+        return re.sub(r"[^a-z0-9._]+", "-", name.lower()).strip("-.") or self.captioner.name
+
+    def identity(self) -> dict[str, Any]:
+        """With the captioner's identity spelled out, and of the prompt its hash."""
+        return {
+            **super().identity(),
+            "captioner": self.captioner.as_dict(),
+            "prompt": self.prompt.sha256,
+        }
+
+    def requests(self) -> str:
+        """Every clip that was cut; labels are those of the clip and of its video, sorted, each once."""
+        reads = []
+        if self.captioner.listens:
+            reads.append("cut.audio_sha256")
+        if self.prompt.wants_labels:
+            reads.append(_LABELS_SHA256)
+        return REQUESTS.format(
+            input=" || '+' || ".join(reads),
+            audio="cut.audio_sha256" if self.captioner.listens else "NULL::VARCHAR",
+            labels=_LABELS if self.prompt.wants_labels else "[]::VARCHAR[]",
+        )
+
+    def open(self) -> Work:
+        """Load the captioner; the function captions a batch at once.
+
+        Raises:
+            ArgumentError: `build` gave another captioner than the one this stage is named for.
+        """
+        captioner = self.build()
+        if captioner.identity() != self.captioner:
+            raise ArgumentError(
+                f"the captioner loaded is {captioner.identity()}, not {self.captioner}; the model changed on the disk "
+                "since the run began: run the same command again"
+            )
+
+        def work(rows: Sequence[Row]) -> list[Outcome]:
+            taken = [self._sound(row) for row in rows]
+            sounds = [sound for sound in taken if isinstance(sound, Sound)]
+            answers = iter(captioner.caption(sounds, self.prompt) if sounds else ())
+            return [
+                self._outcome(row, sound, next(answers)) if isinstance(sound, Sound) else _set_aside(row, sound)
+                for row, sound in zip(rows, taken, strict=True)
+            ]
+
+        return work
+
+    def _sound(self, row: Row) -> Sound | ClipError:
+        labels = tuple(row["labels"])
+        rate_hz, window_s = self.captioner.sample_rate_hz, self.captioner.window_s
+        if rate_hz is None or window_s is None:
+            return Sound(key=row["key"], labels=labels)
+        path = self.media.open_path(row["audio_sha256"], ".flac")
+        try:
+            wave_T = heard(path, sample_rate_hz=rate_hz, window_s=window_s)
+        except ClipError as error:
+            return error
+        return Sound(key=row["key"], wave_T=wave_T, sample_rate_hz=rate_hz, labels=labels)
+
+    def _outcome(self, row: Row, sound: Sound, answer: str | ClipError) -> Outcome:
+        if isinstance(answer, ClipError):
+            return _set_aside(row, answer)
+        values = {
+            "text": answer,
+            "model": self.captioner.model,
+            "revision": self.captioner.revision,
+            "weights_sha256": self.captioner.weights_sha256,
+            "prompt_sha256": self.prompt.sha256,
+            "decoding": json.dumps(self.captioner.decoding, sort_keys=True),
+            "candidate": 0,
+            "audio_sha256": row["audio_sha256"],
+        }
+        if sound.wave_T is not None and sound.sample_rate_hz is not None:
+            values["heard_s"] = len(sound.wave_T) / sound.sample_rate_hz
+        return Outcome(key=row["key"], values=values)
+
+
+def _set_aside(row: Row, error: ClipError) -> Outcome:
+    return Outcome(key=row["key"], error=error)

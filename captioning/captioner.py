@@ -1,0 +1,100 @@
+"""What a captioner is: sounds and a prompt in, as many sentences out.
+
+Shapes: T samples. No model, file or dataset is known here; see `qwen2_audio.py`, `labels.py` and `caption.py`.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from captioning.prompt import Prompt
+from curation.errors import ClipError, Code
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sound:
+    """One clip as a captioner gets it.
+
+    Args:
+        key: The clip's id.
+        wave_T: Mono sound, float32 in [-1, 1]; None for a captioner that does not listen.
+        sample_rate_hz: Rate of `wave_T`, Hz; None without one.
+        labels: Class names of the clip, as a hint.
+    """
+
+    key: str
+    wave_T: npt.NDArray[np.float32] | None = None
+    sample_rate_hz: int | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaptionerIdentity:
+    """What decides a captioner's sentences, beside the sound and the prompt; known before any weights are loaded.
+
+    Args:
+        name: The family of code, as `qwen2-audio`.
+        version: Grows when that code gives other sentences than before.
+        model: Name of the model on the Hub, or of its folder; None where no model speaks.
+        revision: Commit on the Hub; None for a folder.
+        weights_sha256: Hash of its safetensors files.
+        settings_sha256: Hash of its configuration, tokenizer and chat template.
+        dtype: Precision it computes in, as `bfloat16`.
+        decoding: How sentences are drawn from it.
+        sample_rate_hz: Rate at which it listens, Hz; None for one that does not listen.
+        window_s: Longest sound that it hears, s; what follows in a clip is not heard.
+    """
+
+    name: str
+    version: int
+    model: str | None = None
+    revision: str | None = None
+    weights_sha256: str | None = None
+    settings_sha256: str | None = None
+    dtype: str | None = None
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    sample_rate_hz: int | None = None
+    window_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.sample_rate_hz is None) != (self.window_s is None):
+            raise ValueError(
+                f"a captioner listens with a rate and a window or with neither, not {self.sample_rate_hz!r} Hz "
+                f"and {self.window_s!r} s"
+            )
+
+    @property
+    def listens(self) -> bool:
+        """Whether it wants the sound of a clip."""
+        return self.sample_rate_hz is not None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON and for the identity of a stage."""
+        return dataclasses.asdict(self)
+
+
+class Captioner(Protocol):
+    """Writes one sentence (or a few) about each sound."""
+
+    def identity(self) -> CaptionerIdentity:
+        """What decides its sentences."""
+
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+        """One answer a sound, in the same order: the sentence, or why there is none.
+
+        Args:
+            sounds: A batch; the answers do not depend on what stands beside a sound.
+            prompt: What is asked; the same for all but for the labels filled in.
+        """
+
+
+def checked_answer(text: str) -> str | ClipError:
+    """An answer on one line without outer blanks, or `BAD_CAPTION` for one that holds no word at all."""
+    line = " ".join(text.split())
+    if not any(character.isalnum() for character in line):
+        return ClipError(Code.BAD_CAPTION, f"the answer holds no word: {line[:80]!r}")
+    return line

@@ -1,0 +1,115 @@
+"""Prompts: files with a version in their name, whose hash is part of every caption's provenance.
+
+A prompt is UTF-8 text. `{labels}` in it stands for the clip's class names; nothing else is replaced. A prompt that
+ships here is never edited after it was used: a new wording is a new file, `<name>-v<number>.txt`.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from curation.errors import ArgumentError, ClipError, Code
+
+PLACEHOLDER = "{labels}"
+
+LONGEST_CHARACTERS = 20_000
+"""Source: ours; about 5,000 tokens, more than any published captioning prompt, and less than a wrong file."""
+
+_SHIPPED_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]*")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prompt:
+    """What a captioner is asked.
+
+    Args:
+        name: Name of the file without ending, as `sound-v1`.
+        text: Its text without outer blanks.
+    """
+
+    name: str
+    text: str
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.text) <= LONGEST_CHARACTERS:
+            raise ArgumentError(
+                f"prompt {self.name} has {len(self.text)} characters; it needs 1 to {LONGEST_CHARACTERS}"
+            )
+
+    @property
+    def sha256(self) -> str:
+        """sha256 of the text, 64 hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def wants_labels(self) -> bool:
+        """Whether the labels of a clip stand in it."""
+        return PLACEHOLDER in self.text
+
+    def filled(self, labels: Sequence[str]) -> str:
+        """The text with the labels in their place.
+
+        Raises:
+            ClipError: It wants labels and there are none (`NO_LABEL`).
+        """
+        if not self.wants_labels:
+            return self.text
+        return self.text.replace(PLACEHOLDER, spoken(labels, f"prompt {self.name}"))
+
+
+def spoken(labels: Sequence[str], wanted_by: str) -> str:
+    """Class names as they stand in a sentence: `rain, thunder and wind`.
+
+    Underscores become blanks. A capital that only begins a word becomes small (`Dog barking`); `MIDI` and `R&B` stay.
+
+    Args:
+        labels: Class names.
+        wanted_by: Who asks, for the error's text.
+
+    Raises:
+        ClipError: There is no label (`NO_LABEL`).
+    """
+    words = [" ".join(label.replace("_", " ").split()) for label in labels]
+    names = [word[0].lower() + word[1:] if word[1:2].islower() else word for word in words if word]
+    if not names:
+        raise ClipError(Code.NO_LABEL, f"the clip has no label, which {wanted_by} is made from")
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def prompt_names() -> list[str]:
+    """Names of the prompts that ship with foundsound."""
+    folder = files("captioning").joinpath("prompts")
+    return sorted(file.name.removesuffix(".txt") for file in folder.iterdir() if file.name.endswith(".txt"))
+
+
+def load_prompt(name_or_path: str | Path) -> Prompt:
+    """A prompt that ships with foundsound, by name, or a text file of one's own, by path.
+
+    Args:
+        name_or_path: `sound-v1`, or a path that ends in `.txt`.
+
+    Raises:
+        ArgumentError: There is none, or it is not a text that can be asked.
+    """
+    given = str(name_or_path)
+    if given.endswith(".txt"):
+        path = Path(given)
+        if not path.is_file():
+            raise ArgumentError(f"there is no prompt file {path}")
+        return Prompt(name=path.stem, text=_decoded(path.read_bytes(), given))
+    if not _SHIPPED_NAME.fullmatch(given) or given not in prompt_names():
+        raise ArgumentError(
+            f"there is no prompt {given!r}; give one of {', '.join(prompt_names())}, or a file that ends in .txt"
+        )
+    content = files("captioning").joinpath("prompts", f"{given}.txt").read_bytes()
+    return Prompt(name=given, text=_decoded(content, given))
+
+
+def _decoded(content: bytes, name: str) -> str:
+    try:
+        return content.decode("utf-8").replace("\r\n", "\n").strip()
+    except UnicodeDecodeError as error:
+        raise ArgumentError(f"prompt {name} is not UTF-8 (offset {error.start}); save it as UTF-8") from error

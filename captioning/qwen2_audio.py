@@ -1,0 +1,267 @@
+"""The captioner `qwen2-audio`: Qwen2-Audio through transformers, in batches, greedily.
+
+Source: the model is arXiv:2407.10759; it hears 16 kHz mono sound in one window of 30 s, so of a longer clip only the
+first 30 s are heard. Cutting and resampling are `sound.py`'s, and so is every batch's size the runner's.
+
+torch and transformers are imported when a model is loaded, so that a driver that only counts rows starts fast.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from captioning.captioner import CaptionerIdentity, Sound, checked_answer
+from captioning.pretrained import Pretrained
+from captioning.prompt import Prompt
+from curation.errors import ArgumentError, ClipError, Code
+
+NAME = "qwen2-audio"
+VERSION = 1
+MODEL_TYPE = "qwen2_audio"
+SAMPLE_RATE_HZ = 16_000
+WINDOW_S = 30.0
+
+SHORTEST_S = 0.1
+"""Source: ours. The encoder makes one token of 40 ms and none at all of less than 30 ms; two are the least that
+transformers tells from a placeholder that was not expanded yet."""
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How an answer is drawn: the most likely token each time.
+
+    What a model's own `generation_config.json` says of sampling and penalties is not used: a penalty on repetition also
+    counts the padding before a short prompt, so that a clip's answer would depend on its neighbours in the batch.
+
+    Args:
+        max_new_tokens: Longest answer, tokens; a longer one ends there. 128: ours, about 90 English words, where
+            published captions of sounds have 10 to 60.
+    """
+
+    max_new_tokens: int = 128
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_new_tokens <= 4096:
+            raise ArgumentError(f"max_new_tokens must lie in 1 to 4096, not {self.max_new_tokens}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the identity and the provenance of a caption."""
+        return {"strategy": "greedy", "max_new_tokens": self.max_new_tokens}
+
+
+def default_device() -> str:
+    """`cuda` where this process has one, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def default_dtype(device: str) -> Dtype:
+    """bfloat16 on a CUDA device, float32 on a CPU."""
+    return "bfloat16" if device.startswith("cuda") else "float32"
+
+
+def identity_of(source: Pretrained, *, dtype: Dtype, decoding: Decoding | None = None) -> CaptionerIdentity:
+    """The identity that a `Qwen2Audio` of these settings has; nothing is loaded."""
+    return CaptionerIdentity(
+        name=NAME,
+        version=VERSION,
+        model=source.model,
+        revision=source.revision,
+        weights_sha256=source.weights_sha256,
+        settings_sha256=source.settings_sha256,
+        dtype=dtype,
+        decoding=(decoding or Decoding()).as_dict(),
+        sample_rate_hz=SAMPLE_RATE_HZ,
+        window_s=WINDOW_S,
+    )
+
+
+class Qwen2Audio:
+    """A loaded Qwen2-Audio. Make one with `load` or `from_pretrained`."""
+
+    def __init__(self, *, model: Any, processor: Any, identity: CaptionerIdentity) -> None:
+        """Takes the loaded parts.
+
+        Args:
+            model: `Qwen2AudioForConditionalGeneration` on its device.
+            processor: The `Qwen2AudioProcessor` that belongs to it.
+            identity: What it was loaded from, and how it decodes.
+
+        Raises:
+            ArgumentError: Processor and model do not belong together.
+        """
+        _check_processor(processor, model.config, str(identity.model))
+        processor.tokenizer.padding_side = "left"
+        self._model = model.eval().requires_grad_(False)
+        self._processor = processor
+        self._identity = identity
+        self._model.generation_config = _greedy(model.generation_config, identity.decoding["max_new_tokens"])
+        self._control_tokens = sorted(processor.tokenizer.get_added_vocab(), key=len, reverse=True)
+
+    @classmethod
+    def load(cls, source: Pretrained, *, device: str, dtype: Dtype, decoding: Decoding | None = None) -> Self:
+        """Load a pinned model; only safetensors, and no code of the model's own.
+
+        Args:
+            source: Which model.
+            device: Where it computes, as `cpu` or `cuda`.
+            dtype: Precision of weights and arithmetic.
+            decoding: How answers are drawn.
+
+        Raises:
+            ArgumentError: It is a model of another family, or its files do not belong together.
+        """
+        import torch
+        from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+
+        if (found := source.model_type()) != MODEL_TYPE:
+            raise ArgumentError(
+                f"{source.name_or_path} is a {found!r} model; captioner {NAME} runs {MODEL_TYPE!r} ones"
+            )
+        folder = source.folder()
+        model, loading = Qwen2AudioForConditionalGeneration.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        if loading["missing_keys"]:
+            missing = sorted(loading["missing_keys"])
+            raise ArgumentError(
+                f"the weights of {source.name_or_path} lack {len(missing)} tensors, the first is {missing[0]}; they "
+                "would be random: get weights that match its config.json"
+            )
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        identity = identity_of(source, dtype=dtype, decoding=decoding)
+        return cls(model=model.to(device), processor=processor, identity=identity)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: Dtype | None = None,
+        decoding: Decoding | None = None,
+    ) -> Self:
+        """Find and load a model in one step, as a notebook wants it.
+
+        Args:
+            name_or_path: `Qwen/Qwen2-Audio-7B-Instruct`, or a folder.
+            revision: Branch, tag or commit on the Hub.
+            device: Where it computes; None takes a CUDA device if there is one.
+            dtype: Precision; None takes bfloat16 on CUDA, float32 on a CPU.
+            decoding: How answers are drawn.
+        """
+        device = device or default_device()
+        source = Pretrained.find(name_or_path, revision=revision)
+        return cls.load(source, device=device, dtype=dtype or default_dtype(device), decoding=decoding)
+
+    def identity(self) -> CaptionerIdentity:
+        """What decides its sentences."""
+        return self._identity
+
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+        """Ask the same prompt about each sound, all in one batch.
+
+        Args:
+            sounds: With waves at 16 kHz, at most 30 s long.
+            prompt: What is asked.
+
+        Returns:
+            A sentence each, or `TOO_SHORT`, `NO_LABEL` or `BAD_CAPTION`.
+
+        Raises:
+            ValueError: A wave is missing, at another rate or too long, which is the caller's mistake.
+        """
+        answers: dict[int, str | ClipError] = {}
+        asked: dict[int, list[dict[str, Any]]] = {}
+        for place, sound in enumerate(sounds):
+            try:
+                asked[place] = self._conversation(sound, prompt)
+            except ClipError as error:
+                answers[place] = error
+        if asked:
+            answers |= zip(asked, map(checked_answer, self._generate(list(asked.values()))), strict=True)
+        return [answers[place] for place in range(len(sounds))]
+
+    def _conversation(self, sound: Sound, prompt: Prompt) -> list[dict[str, Any]]:
+        wave_T = sound.wave_T
+        if wave_T is None or sound.sample_rate_hz != SAMPLE_RATE_HZ:
+            raise ValueError(
+                f"clip {sound.key}: a wave at {SAMPLE_RATE_HZ} Hz is wanted, not {sound.sample_rate_hz} Hz"
+            )
+        if len(wave_T) > WINDOW_S * SAMPLE_RATE_HZ:
+            raise ValueError(f"clip {sound.key} has {len(wave_T)} samples, more than {WINDOW_S:g} s; cut it first")
+        if len(wave_T) < SHORTEST_S * SAMPLE_RATE_HZ:
+            seconds = len(wave_T) / SAMPLE_RATE_HZ
+            raise ClipError(Code.TOO_SHORT, f"{seconds:.3f} s of sound; {NAME} hears none below {SHORTEST_S:g} s")
+        text = self._plain(prompt.filled(sound.labels))
+        content = [{"type": "audio", "audio": wave_T}, {"type": "text", "text": text}]
+        return [{"role": "user", "content": content}]
+
+    def _plain(self, text: str) -> str:
+        """The text without control tokens: a label from a list must not end the user's turn or announce a sound."""
+        for token in self._control_tokens:
+            text = text.replace(token, " ")
+        return text
+
+    def _generate(self, conversations: list[list[dict[str, Any]]]) -> list[str]:
+        import torch
+
+        inputs = self._processor.apply_chat_template(
+            conversations,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            processor_kwargs={"return_tensors": "pt", "padding": True, "sampling_rate": SAMPLE_RATE_HZ},
+        ).to(self._model.device)
+        inputs["input_features"] = inputs["input_features"].to(self._model.dtype)
+        with torch.inference_mode():
+            tokens_BL = self._model.generate(**inputs)
+        new_BL = tokens_BL[:, inputs["input_ids"].shape[1] :]
+        answers: list[str] = self._processor.batch_decode(new_BL, skip_special_tokens=True)
+        return answers
+
+
+def _greedy(own: Any, max_new_tokens: int) -> Any:
+    """A generation config that keeps the model's end and padding tokens and nothing else of its own."""
+    from transformers import GenerationConfig
+
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+    )
+
+
+def _check_processor(processor: Any, config: Any, name: str) -> None:
+    extractor = processor.feature_extractor
+    if (extractor.sampling_rate, extractor.chunk_length) != (SAMPLE_RATE_HZ, WINDOW_S):
+        raise ArgumentError(
+            f"the processor of {name} hears {extractor.chunk_length} s at {extractor.sampling_rate} Hz; "
+            f"{NAME} is {WINDOW_S:g} s at {SAMPLE_RATE_HZ} Hz: check its preprocessor_config.json"
+        )
+    # A tokenizer whose files are missing loads without an error and knows 5 tokens (transformers 5.23).
+    found = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
+    if found != config.audio_token_id:
+        raise ArgumentError(
+            f"the tokenizer of {name} gives {processor.audio_token!r} the id {found}, its config.json "
+            f"{config.audio_token_id}: the files do not belong together, or the tokenizer's are missing"
+        )
+
+
+def builder(source: Pretrained, *, device: str, dtype: Dtype, decoding: Decoding | None = None) -> partial[Qwen2Audio]:
+    """A picklable function without arguments that loads the model, for the stage `caption`."""
+    return partial(Qwen2Audio.load, source, device=device, dtype=dtype, decoding=decoding)

@@ -1,0 +1,232 @@
+"""The stage over a made dataset: what it asks for, what it records, what is asked for again."""
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+
+from captioning.candidates import candidates_sql, choose
+from captioning.caption import Caption
+from captioning.captioner import Captioner, CaptionerIdentity, Sound
+from captioning.labels import LabelCaptioner
+from captioning.pretrained import Pretrained
+from captioning.prompt import Prompt, load_prompt
+from captioning.qwen2_audio import Decoding, builder, identity_of
+from curation.dataset import Dataset
+from curation.errors import ArgumentError, ClipError, Code
+from curation.facts import fact_row
+from curation.schema import column, table
+from curation.stage import Outcome, Stage
+from tests.captioning.tiny_models import qwen2_audio
+
+LISTENER = CaptionerIdentity(name="level", version=1, model="made/Level", sample_rate_hz=16_000, window_s=1.0)
+
+
+class LevelCaptioner:
+    """Says the length and the median of what it was given."""
+
+    def identity(self) -> CaptionerIdentity:
+        return LISTENER
+
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+        answers: list[str | ClipError] = []
+        for sound in sounds:
+            assert sound.wave_T is not None
+            answers.append(f"{len(sound.wave_T)} samples of {np.median(sound.wave_T):.2f}")
+        return answers
+
+
+class CutMade(Stage):
+    """Stands for the stage `cut`."""
+
+    NAME, VERSION, GRAIN = "cut", 1, "clip"
+    RESULTS = table("made", column("audio_sha256", pa.string(), "sound"))
+
+    def requests(self) -> str:
+        return "SELECT clip_id AS key, clip_id AS input FROM clips"
+
+
+def commit(dataset: Dataset, stage: Stage, outcomes: Sequence[Outcome], inputs: dict[str, str]) -> None:
+    facts = dataset.facts(stage)
+    facts.make_current(stage)
+    facts.append(fact_row(o, input_hash=inputs[o.key], attempt=1, seconds=0.1) for o in outcomes)
+
+
+def cut(dataset: Dataset, folder: Path, **levels: float | None) -> None:
+    """Sounds of 2 s at 48 kHz with a level; a clip with None was set aside."""
+    outcomes = []
+    for key, level in levels.items():
+        if level is None:
+            outcomes.append(Outcome(key=key, error=ClipError(Code.NO_AUDIO, "made")))
+            continue
+        file = folder / f"{key}.flac"
+        soundfile.write(file, np.full((96_000, 2), level), 48_000)
+        outcomes.append(Outcome(key=key, values={"audio_sha256": dataset.media.put(file, ".flac")}))
+    commit(dataset, CutMade(), outcomes, {key: f"{key}{level}{datetime.now(UTC)}" for key, level in levels.items()})
+
+
+def annotate(dataset: Dataset, name: str, *rows: tuple[str, str, list[str], list[str]]) -> None:
+    dataset.append(
+        "annotations",
+        [
+            {"key": key, "grain": grain, "list": name, "line": line, "labels": labels, "captions": captions}
+            for line, (key, grain, labels, captions) in enumerate(rows, 1)
+        ],
+    )
+    dataset.add_source({"list": name, "rows": len(rows), "rejected": 0})
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    """Clips a, b of video v, c of w; d of w could not be cut."""
+    made = Dataset.create(tmp_path / "dataset")
+    videos = {"a": "v", "b": "v", "c": "w", "d": "w"}
+    made.append("videos", [{"video_key": key, "platform": "youtube", "video_id": key} for key in ("v", "w")])
+    made.append("clips", [{"clip_id": clip, "video_key": video} for clip, video in videos.items()])
+    annotate(made, "one", ("a", "clip", ["rain", "dog"], []), ("v", "video", ["rain"], ["It pours."]))
+    annotate(made, "two", ("a", "clip", ["wind"], ["A dog barks.", "Rain."]), ("d", "clip", ["owl"], []))
+    cut(made, tmp_path, a=0.25, b=0.5, c=0.75, d=None)
+    return made
+
+
+def label_stage(dataset: Dataset, **options: str) -> Caption:
+    return Caption(
+        captioner=LabelCaptioner().identity(),
+        prompt=load_prompt("sentence-v1"),
+        build=LabelCaptioner,
+        media=dataset.media,
+        **options,
+    )
+
+
+def level_stage(dataset: Dataset, text: str = "How loud?", build: type[Captioner] = LevelCaptioner) -> Caption:
+    prompt = Prompt(name="loud-v1", text=text)
+    return Caption(captioner=LISTENER, prompt=prompt, build=build, media=dataset.media)
+
+
+def run(dataset: Dataset, stage: Caption) -> dict[str, str]:
+    """Work on all that is pending as one batch; returns key -> text or code."""
+    rows = dataset.pending(stage).to_pylist()
+    outcomes = pickle.loads(pickle.dumps(stage)).open()(rows)
+    assert [o.key for o in outcomes] == [row["key"] for row in rows]
+    commit(dataset, stage, outcomes, {row["key"]: row["input"] for row in rows})
+    return {o.key: o.error.code.value if o.error else o.values["text"] for o in outcomes}
+
+
+def test_labels_of_the_clip_and_its_video_become_one_sentence(dataset: Dataset) -> None:
+    assert run(dataset, label_stage(dataset)) == {
+        "a": "The sound of dog, rain and wind.",
+        "b": "The sound of rain.",
+        "c": "NO_LABEL",
+    }
+    assert run(dataset, label_stage(dataset)) == {}
+
+
+def test_the_sound_is_heard_at_the_captioners_rate_within_its_window(dataset: Dataset) -> None:
+    stage = level_stage(dataset)
+    assert run(dataset, stage) == {
+        "a": "16000 samples of 0.25",
+        "b": "16000 samples of 0.50",
+        "c": "16000 samples of 0.75",
+    }
+    (row,) = dataset.sql("SELECT * FROM caption WHERE key = 'a'").to_pylist()
+    (sha256,) = dataset.sql("SELECT audio_sha256 FROM cut WHERE key = 'a'")["audio_sha256"].to_pylist()
+    assert row["label"] == "level" and row["model"] == "made/Level" and row["state"] == "done"
+    assert row["heard_s"] == 1.0 and row["candidate"] == 0 and row["decoding"] == "{}"
+    assert row["prompt_sha256"] == stage.prompt.sha256 and row["audio_sha256"] == sha256
+
+
+def test_only_what_is_read_is_asked_for_again(dataset: Dataset, tmp_path: Path) -> None:
+    labels, plain, hinted = label_stage(dataset), level_stage(dataset), level_stage(dataset, "Is it {labels}?")
+    for stage in (labels, plain, hinted):
+        run(dataset, stage)
+    annotate(dataset, "three", ("b", "clip", ["hail"], []), ("c", "clip", [], ["Nothing new."]))
+
+    def pending() -> list[list[str]]:
+        return [dataset.pending(stage)["key"].to_pylist() for stage in (labels, plain, hinted)]
+
+    assert pending() == [["b"], [], ["b"]]
+    cut(dataset, tmp_path, c=0.1)
+    assert pending() == [["b"], ["c"], ["b", "c"]]
+
+
+def test_a_sound_without_samples_is_set_aside_and_the_batch_goes_on(dataset: Dataset, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 48_000)
+    sha256 = dataset.media.put(tmp_path / "empty.wav", ".flac")
+    rows = dataset.pending(level_stage(dataset)).to_pylist()
+    rows[1] |= {"audio_sha256": sha256}
+    outcomes = level_stage(dataset).open()(rows)
+    assert [o.error.code.value if o.error else "done" for o in outcomes] == ["done", "EMPTY", "done"]
+
+
+def test_the_identity_is_what_decides_the_sentences(dataset: Dataset) -> None:
+    stage = label_stage(dataset)
+    named = label_stage(dataset, called="Mine & yours")
+    assert (stage.label, named.label) == ("label", "mine-yours")
+    assert stage.identity() == named.identity()
+    assert stage.identity()["prompt"] == load_prompt("sentence-v1").sha256
+    assert level_stage(dataset).identity() != level_stage(dataset, "Loud?").identity()
+    json.dumps(stage.identity())
+
+
+def test_a_captioner_that_is_not_the_one_named_stops_the_run(dataset: Dataset) -> None:
+    with pytest.raises(ArgumentError, match="run the same command again"):
+        level_stage(dataset, build=LabelCaptioner).open()
+    with pytest.raises(ArgumentError, match="hears nothing"):
+        dataclasses.replace(label_stage(dataset), prompt=load_prompt("sound-v1"))
+
+
+def test_a_model_from_a_folder_captions_the_dataset(dataset: Dataset, tmp_path: Path) -> None:
+    source = Pretrained.find(qwen2_audio(tmp_path / "Tiny Audio"))
+    decoding = Decoding(max_new_tokens=8)
+    stage = Caption(
+        captioner=identity_of(source, dtype="float32", decoding=decoding),
+        prompt=load_prompt("labelled-sound-v1"),
+        build=builder(source, device="cpu", dtype="float32", decoding=decoding),
+        media=dataset.media,
+    )
+    told = run(dataset, stage)
+    assert told["c"] == "NO_LABEL" and told["a"] and told["b"]
+    (row,) = dataset.sql("SELECT * FROM caption WHERE key = 'a'").to_pylist()
+    assert (row["label"], row["model"], row["heard_s"]) == ("tiny-audio", "Tiny Audio", 2.0)
+    assert row["weights_sha256"] == source.weights_sha256
+    assert json.loads(row["decoding"]) == {"max_new_tokens": 8, "strategy": "greedy"}
+
+
+def chosen(dataset: Dataset) -> dict[str, list[tuple[str, str]]]:
+    rows = dataset.sql(f"SELECT * FROM ({choose(candidates_sql(dataset))}) ORDER BY clip_id, source, text").to_pylist()
+    found: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        found.setdefault(row["clip_id"], []).append((row["source"], row["text"]))
+    return found
+
+
+def test_people_are_chosen_before_models_and_models_before_labels(dataset: Dataset) -> None:
+    people = {
+        "a": [("human:one", "It pours."), ("human:two", "A dog barks."), ("human:two", "Rain.")],
+        "b": [("human:one", "It pours.")],
+    }
+    assert chosen(dataset) == people
+    annotate(dataset, "three", ("c", "clip", ["hail"], []))
+    run(dataset, label_stage(dataset))
+    assert chosen(dataset) == {**people, "c": [("label", "The sound of hail.")]}
+    run(dataset, level_stage(dataset))
+    assert chosen(dataset) == {**people, "c": [("model:level", "16000 samples of 0.75")]}
+    said = dataset.sql(f"SELECT source FROM ({candidates_sql(dataset)}) WHERE clip_id = 'c' ORDER BY 1")
+    assert said["source"].to_pylist() == ["label", "model:level"]
+
+
+def test_a_caption_of_a_sound_that_was_cut_anew_is_no_candidate(dataset: Dataset, tmp_path: Path) -> None:
+    run(dataset, level_stage(dataset))
+    assert "c" in chosen(dataset)
+    cut(dataset, tmp_path, c=0.1)
+    assert "c" not in chosen(dataset)
+    assert run(dataset, level_stage(dataset)) == {"c": "16000 samples of 0.10"}
+    assert chosen(dataset)["c"] == [("model:level", "16000 samples of 0.10")]
