@@ -22,7 +22,8 @@ from curation.tables import append_part, part_files, rows_to_table, write_bytes,
 CONFIG_FILE = "dataset.json"
 
 _TABLE_VIEWS = {
-    "videos": "SELECT DISTINCT ON (video_key) * FROM {parts}",
+    "videos": "SELECT video_key, any_value(COLUMNS(* EXCLUDE (video_key, segment_ms))), max(segment_ms) AS segment_ms "
+    "FROM {parts} GROUP BY video_key",  # a later list may ask to segment a video that was known by its clips
     "clips": "SELECT DISTINCT ON (clip_id) * FROM {parts}",
     "annotations": "SELECT DISTINCT ON (key, list, line) * FROM {parts} WHERE list IN ({lists})",
     "rejects": "SELECT DISTINCT ON (list, line) * FROM {parts} WHERE list IN ({lists})",
@@ -131,6 +132,10 @@ class Dataset:
     def has_stage(self, name: str) -> bool:
         """Whether a stage has run, that is, whether its view can be queried."""
         return bool(FactTable.current(self.path / "facts" / name))
+
+    def current_facts(self, name: str) -> dict[str, Path]:
+        """Label -> folder of the facts of a stage that its view reads."""
+        return FactTable.current(self.path / "facts" / name)
 
     def _create_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         lists = ", ".join(quoted(source["list"]) for source in self.config["sources"]) or "''"

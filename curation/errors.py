@@ -53,6 +53,7 @@ class Code(StrEnum):
     NETWORK = "NETWORK"
     TIMEOUT = "TIMEOUT"
     TRUNCATED = "TRUNCATED"
+    UNKNOWN = "UNKNOWN"
     UNREADABLE = "UNREADABLE"
     NO_AUDIO = "NO_AUDIO"
     NO_VIDEO = "NO_VIDEO"
@@ -80,6 +81,7 @@ CODES: dict[Code, tuple[bool, str]] = {
     Code.NETWORK: (False, "the connection failed, broke off, or the server failed (5xx)"),
     Code.TIMEOUT: (False, "the download or the decoding took longer than allowed"),
     Code.TRUNCATED: (False, "fewer bytes or less sound arrived than the file or the server announced"),
+    Code.UNKNOWN: (False, "the platform's or server's answer is none of those known here; the detail quotes it"),
     Code.UNREADABLE: (True, "the media cannot be decoded, or their container is not on the list of allowed ones"),
     Code.NO_AUDIO: (True, "there is no sound stream"),
     Code.NO_VIDEO: (True, "there is no picture where one is required"),

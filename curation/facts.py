@@ -43,12 +43,15 @@ class FactTable:
         schema = fact_schema(stage.RESULTS)
         if not (folder / IDENTITY_FILE).is_file():
             write_parquet(folder / "part-0-schema.parquet", schema.empty_table())
-            write_bytes(folder / REQUESTS_FILE, stage.requests().encode())
             write_bytes(folder / IDENTITY_FILE, canonical(stage.identity()))
         return cls(folder, schema)
 
-    def make_current(self, label: str) -> None:
-        """Let the SQL view of the stage read this identity under `label`."""
+    def make_current(self, stage: Stage) -> None:
+        """Let the SQL view of the stage read this identity under its label, and `status` count its requests."""
+        label = stage.label
+        requests = self.folder / REQUESTS_FILE
+        if not requests.is_file() or requests.read_text() != stage.requests():
+            write_bytes(requests, stage.requests().encode())
         known = {name: folder.name for name, folder in self.current(self.folder.parent).items()}
         if known.get(label) != self.folder.name:
             content = json.dumps({**known, label: self.folder.name}, indent=2, sort_keys=True)

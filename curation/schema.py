@@ -29,7 +29,11 @@ VIDEOS = table(
     column("url", pa.string(), "http(s) address, for platform `url`"),
     column("path", pa.string(), "path relative to `root`, for platform `file`"),
     column("root", pa.string(), "folder that `path` may not leave: the list's own, or the media root given"),
-    column("segment_ms", pa.int64(), "length of the clips that `segment` writes; 0: one clip, the whole length"),
+    column(
+        "segment_ms",
+        pa.int64(),
+        "length of the clips that `segment` writes; 0: one clip, the whole length; null: lists name only spans of it",
+    ),
 )
 
 CLIPS = table(

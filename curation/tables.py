@@ -20,9 +20,9 @@ TEMPORARY = ".writing-"
 """Prefix of files that are not whole yet; readers skip it and `remove_leftovers` deletes it."""
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Make a file's content, or the renames inside a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -37,10 +37,9 @@ def temporary_beside(path: Path) -> Path:
 
 def publish(temporary: Path, path: Path) -> None:
     """Sync a finished temporary file and rename it to `path`: the moment at which it begins to exist."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+    sync_path(temporary)
     temporary.replace(path)
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

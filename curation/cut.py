@@ -1,0 +1,373 @@
+"""The stage `cut`: one span of an untrusted video becomes a FLAC file and an H.264 file on one clock.
+
+One ffmpeg run a clip. Both files begin at the moment asked for, whatever stream of the source starts late, and nothing
+but sound and picture survives: no metadata, chapters, subtitles or cover art. The same input gives the same bytes.
+Deciding whether a clip is good is not done here; see `curation/measure.py`.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import av
+import ffmpeg
+import pyarrow as pa
+import soundfile
+
+from curation.contained import Finished, Limits
+from curation.errors import ClipError, Code
+from curation.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
+from curation.media import MediaStore
+from curation.probe import PictureStream, Probe, SoundStream, probe
+from curation.schema import column, table
+from curation.stage import Stage, how
+
+PREROLL_MS, GRID_MS = 500, 200
+"""Decoding starts at least so much before the clip and is trimmed off, so that decoders and the resampler have settled.
+Source: RFC 7845 section 4.6 asks 80 ms for Opus; an MP3 frame may need up to 511 bytes of earlier ones, at 32 kbit/s
+about 130 ms; ours above both. It starts at a multiple of 200 ms, where every usual rate has a sample, so that a cut is
+not shifted by part of a sample."""
+
+LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+"""The channel layouts that FLAC has, for 1 to 8 channels. Source: RFC 9639 section 9.1.3. Other layouts keep their
+channels in order under these names; mixing them would change the sound."""
+
+FLAC_SAMPLES_LIMIT = 1 << 36
+"""A FLAC file without samples says that their number is unknown, which soundfile reports as a number above this one.
+Source: RFC 9639 section 8.2, 36 bits."""
+
+LONGEST_SIDE_PX = 4096
+"""Bound of the long side, for pictures with an absurd shape. Source: ours, the widest that H.264 level 5.1 allows."""
+
+SOUND_FILE, PICTURE_FILE = "sound.flac", "picture.mp4"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CutFiles:
+    """What one cut wrote, still in its scratch folder.
+
+    Args:
+        sound: FLAC file, 16 bit.
+        picture: MP4 file with H.264 and no sound; None without a picture.
+        sample_rate_hz: Rate of the sound, Hz.
+        channels: Channels of the sound.
+        samples: Samples a channel.
+        av_offset_ms: How much later than its picture the source's sound starts, ms; None where it does not say.
+        frames: Frames of the picture; None without one.
+        frame_rate_hz: Frames a second; None without a picture.
+        width_px: Width of the picture; None without one.
+        height_px: Height of the picture; None without one.
+    """
+
+    sound: Path
+    picture: Path | None
+    sample_rate_hz: int
+    channels: int
+    samples: int
+    av_offset_ms: float | None = None
+    frames: int | None = None
+    frame_rate_hz: float | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut(Stage):
+    """Cut clips out of fetched media.
+
+    Sound is kept with 16 bits: what platforms serve is lossy or has 16 bits, and the last 8 bits of a decoded lossy
+    stream are noise that FLAC cannot shrink. No dither, so that 16-bit sound at the same rate stays as it was.
+
+    Args:
+        media: Where the cut files go.
+        sample_rate_hz: Rate of the sound, Hz.
+        short_side_px: Bound of the picture's short side; smaller pictures are not enlarged.
+        max_frame_rate_hz: Bound of the frame rate; lower ones are kept.
+        crf: Quality of H.264, lower is better. Source: x264's own default.
+        preset: Effort of x264. Source: ours; `veryfast` costs a third of `medium` at this size (measured).
+        need_picture: Set clips without a picture aside.
+        max_missing_s: How much sound may be missing at the end, s. Source: ours; containers announce up to one packet
+            too much, and 701 of VGGSound's clips, which are called too short, end more than 1 s early.
+        max_error_rate: Share of packets that may fail to decode. Source: ours; the packets around a bad cut, no more.
+        ffmpeg: Name of the ffmpeg build, part of the identity.
+        timeout_s: Time a clip may take, s.
+    """
+
+    NAME: ClassVar[str] = "cut"
+    VERSION: ClassVar[int] = 1
+    GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
+    RESULTS: ClassVar[pa.Schema] = table(
+        "One row a clip: the files that were cut.",
+        column("audio_sha256", pa.string(), "sha256 of the FLAC file, its name in the media store"),
+        column("video_sha256", pa.string(), "sha256 of the MP4 file; null without a picture"),
+        column("sample_rate_hz", pa.int32(), "rate of the sound, Hz"),
+        column("channels", pa.int32(), "channels of the sound"),
+        column("samples", pa.int64(), "samples a channel"),
+        column("duration_ms_cut", pa.int64(), "length of the sound that was cut, ms"),
+        column("frames", pa.int64(), "frames of the picture; null without one"),
+        column("frame_rate_hz", pa.float64(), "frames a second; null without a picture"),
+        column("width_px", pa.int32(), "width of the picture; null without one"),
+        column("height_px", pa.int32(), "height of the picture; null without one"),
+        column("av_offset_ms", pa.float64(), "how much later than the picture the source's sound starts, ms"),
+    )
+
+    media: MediaStore = how()
+    sample_rate_hz: int = 48_000
+    short_side_px: int = 256
+    max_frame_rate_hz: int = 25
+    crf: int = 23
+    preset: str = "veryfast"
+    need_picture: bool = False
+    max_missing_s: float = 0.5
+    max_error_rate: float = 0.02
+    ffmpeg: str = field(default_factory=ffmpeg_version)
+    timeout_s: float = how(default=300.0)
+
+    def __post_init__(self) -> None:
+        if not 1_000 <= self.sample_rate_hz <= 655_350:
+            raise ValueError(f"sample_rate_hz must be within 1000 and 655350 (FLAC), not {self.sample_rate_hz}")
+        if self.short_side_px < 2 or self.short_side_px % 2:
+            raise ValueError(f"short_side_px must be even and at least 2, not {self.short_side_px}")
+        if self.max_frame_rate_hz < 1:
+            raise ValueError(f"max_frame_rate_hz must be at least 1, not {self.max_frame_rate_hz}")
+        if not 0 <= self.crf <= 51:
+            raise ValueError(f"crf must be within 0 and 51, not {self.crf}")
+        if self.max_missing_s < 0 or not 0 <= self.max_error_rate <= 1:
+            raise ValueError(f"max_missing_s {self.max_missing_s} or max_error_rate {self.max_error_rate} out of range")
+        if self.timeout_s <= 0:
+            raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
+
+    def requests(self) -> str:
+        """Every clip; one whose video could not be fetched is set aside with the video's code."""
+        return """
+        WITH answers AS (
+            SELECT clips.clip_id, got.original_sha256, got.code,
+                CASE got.state WHEN 'done' THEN 0 WHEN 'pending' THEN 2 ELSE 3 END AS rank
+            FROM clips JOIN "fetch" AS got ON got.key = clips.clip_id
+            UNION ALL
+            SELECT clips.clip_id, got.original_sha256, got.code,
+                CASE got.state WHEN 'done' THEN 1 WHEN 'pending' THEN 2 ELSE 3 END
+            FROM clips JOIN "fetch" AS got ON got.key = clips.video_key
+        )
+        SELECT clips.clip_id AS key, coalesce(arg_min(answers.original_sha256, answers.rank), '') AS input,
+            CASE WHEN min(answers.rank) = 3 THEN arg_min(answers.code, answers.rank) END AS inherited
+        FROM clips LEFT JOIN answers ON answers.clip_id = clips.clip_id GROUP BY clips.clip_id"""
+
+    def cut(self, source: Path, clip: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
+        """Cut one clip and put its files into the media store.
+
+        Args:
+            source: The fetched file.
+            clip: A row with `start_ms` and `duration_ms`; a null duration means to the end.
+            scratch: Folder on a local disk, on the media store's file system if possible.
+
+        Returns:
+            The result columns.
+
+        Raises:
+            ClipError: As `cut_clip`.
+            StoppedError: As `cut_clip`.
+        """
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="cut-") as folder:
+            files = cut_clip(source, clip["start_ms"], clip["duration_ms"], self, Path(folder))
+            audio_sha256 = self.media.put(files.sound, ".flac")
+            video_sha256 = self.media.put(files.picture, ".mp4") if files.picture else None
+        return {
+            "audio_sha256": audio_sha256,
+            "video_sha256": video_sha256,
+            "sample_rate_hz": files.sample_rate_hz,
+            "channels": files.channels,
+            "samples": files.samples,
+            "duration_ms_cut": round(1000 * files.samples / files.sample_rate_hz),
+            "frames": files.frames,
+            "frame_rate_hz": files.frame_rate_hz,
+            "width_px": files.width_px,
+            "height_px": files.height_px,
+            "av_offset_ms": files.av_offset_ms,
+        }
+
+
+def cut_clip(source: Path, start_ms: int, duration_ms: int | None, knobs: Cut, scratch: Path) -> CutFiles:
+    """Cut one span out of a media file.
+
+    Args:
+        source: The file; nobody has vouched for it.
+        start_ms: Start, ms from the start of the file, at least 0.
+        duration_ms: Length, ms, above 0; None: to the end.
+        knobs: How to cut.
+        scratch: Fresh empty folder for the results.
+
+    Raises:
+        ClipError: EMPTY, UNREADABLE, NO_AUDIO, NO_VIDEO, TOO_SHORT, TRUNCATED, TIMEOUT or TOO_LARGE.
+        StoppedError: The disk is full, or ffmpeg is missing or was killed.
+    """
+    if start_ms < 0 or (duration_ms is not None and duration_ms <= 0):
+        raise ValueError(f"a clip needs start_ms >= 0 and duration_ms > 0, not {start_ms} and {duration_ms}")
+    probed = probe(source)
+    sound = _usable_sound(probed)
+    if probed.picture is None and knobs.need_picture:
+        raise ClipError(Code.NO_VIDEO, f"the file ({probed.format}) has no picture stream")
+    preroll_ms = start_ms - max(0, start_ms - PREROLL_MS) // GRID_MS * GRID_MS
+    limits = Limits(wall_s=knobs.timeout_s)
+    media = untrusted_input(source, ss=f"{(start_ms - preroll_ms) / 1000:.3f}")
+    outputs = [_sound_output(media, sound, preroll_ms, duration_ms, knobs, limits)]
+    if probed.picture is not None:
+        outputs.append(_picture_output(media, probed.picture, preroll_ms, duration_ms, knobs, limits))
+    finished = run_ffmpeg(
+        ffmpeg.merge_outputs(*outputs), scratch=scratch, limits=limits, max_error_rate=knobs.max_error_rate
+    )
+    if finished.returncode == DAMAGED and not _has_bytes(scratch / SOUND_FILE):
+        raise ClipError(Code.UNREADABLE, complaint(finished.stderr))
+    _refuse_full(scratch, limits)
+    files = _look_at_results(scratch, probed)
+    _refuse_short(files, probed, start_ms, duration_ms, knobs.max_missing_s, finished)
+    if finished.returncode == DAMAGED:
+        raise ClipError(Code.UNREADABLE, complaint(finished.stderr))
+    if files.picture is None and knobs.need_picture:
+        raise ClipError(Code.NO_VIDEO, f"the picture has no frames between {start_ms} ms and the end of the clip")
+    return files
+
+
+def frame_rate(picture: PictureStream, max_frame_rate_hz: int) -> Fraction:
+    """The rate at which a picture is cut: its own, or the bound where that is lower or its own is not known."""
+    return min(picture.frame_rate or Fraction(max_frame_rate_hz), Fraction(max_frame_rate_hz))
+
+
+def _usable_sound(probed: Probe) -> SoundStream:
+    """The sound stream, if FLAC can hold it."""
+    sound = probed.sound
+    if sound is None:
+        raise ClipError(Code.NO_AUDIO, f"the file ({probed.format}) has no sound stream")
+    if sound.channels > len(LAYOUTS):
+        raise ClipError(Code.TOO_LARGE, f"the sound has {sound.channels} channels; FLAC holds {len(LAYOUTS)}")
+    return sound
+
+
+def _sound_output(
+    media: Any, sound: SoundStream, preroll_ms: int, duration_ms: int | None, knobs: Cut, limits: Limits
+) -> Any:
+    """The sound's graph: name its channels, resample on the clip's clock, trim to the sample, write FLAC."""
+    trim = {"start_sample": round(preroll_ms * knobs.sample_rate_hz / 1000)}
+    if duration_ms is not None:
+        trim["end_sample"] = trim["start_sample"] + round(duration_ms * knobs.sample_rate_hz / 1000)
+    channels = "|".join(str(channel) for channel in range(sound.channels))
+    stream = (
+        media[str(sound.index)]
+        .filter("channelmap", map=channels, channel_layout=LAYOUTS[sound.channels - 1])
+        # async=1 fills gaps, first_pts=0 what is missing before a late start: sound stays in time with the picture.
+        .filter("aresample", knobs.sample_rate_hz, **{"async": 1, "min_comp": 0, "first_pts": 0})
+        .filter("aformat", sample_fmts="s16")
+        .filter("atrim", **trim)
+        .filter("asetpts", "PTS-STARTPTS")
+    )
+    return ffmpeg.output(stream, SOUND_FILE, f="flac", acodec="flac", **_plain(limits), **{"flags:a": "+bitexact"})
+
+
+def _picture_output(
+    media: Any, picture: PictureStream, preroll_ms: int, duration_ms: int | None, knobs: Cut, limits: Limits
+) -> Any:
+    """The picture's graph: steady frames on the clip's clock, square pixels, small and even sides, write H.264."""
+    rate = frame_rate(picture, knobs.max_frame_rate_hz)
+    trim = {} if duration_ms is None else {"end_frame": max(1, round(duration_ms * rate / 1000))}
+    short, long = "min(iw*sar,ih)", "max(iw*sar,ih)"
+    factor = f"min(1,min({knobs.short_side_px}/{short},{LONGEST_SIDE_PX}/{long}))"
+    stream = (
+        # start_time: the first frame is the one on show when the clip starts, repeated where the picture starts late.
+        media[str(picture.index)]
+        .filter("fps", f"{rate.numerator}/{rate.denominator}", start_time=f"{preroll_ms / 1000:.3f}")
+        .filter("trim", **trim)
+        .filter("setpts", "PTS-STARTPTS")
+        .filter(
+            "scale",
+            w=f"2*max(1,round(iw*sar*{factor}/2))",
+            h=f"2*max(1,round(ih*{factor}/2))",
+            flags="bicubic+accurate_rnd+full_chroma_int+bitexact",
+            out_range="tv",
+        )
+        .filter("setsar", "1")
+        .filter("format", "yuv420p")
+    )
+    encoding = {"vcodec": "libx264", "preset": knobs.preset, "crf": knobs.crf, "fps_mode": "passthrough"}
+    return ffmpeg.output(
+        stream,
+        PICTURE_FILE,
+        f="mp4",
+        movflags="+faststart",
+        **encoding,
+        **_plain(limits),
+        **{"flags:v": "+bitexact"},
+    )
+
+
+def _plain(limits: Limits) -> dict[str, Any]:
+    """Options of every output: one thread and no version names, so that bytes repeat; nothing of the source's texts."""
+    return {"threads": 1, "fflags": "+bitexact", "map_metadata": -1, "map_chapters": -1, "fs": limits.file_bytes}
+
+
+def _has_bytes(path: Path) -> bool:
+    """Whether a file is there and holds anything."""
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _refuse_full(scratch: Path, limits: Limits) -> None:
+    """Refuse a result that ffmpeg ended early because it had grown to the limit, which it calls a success."""
+    for path in scratch.iterdir():
+        if path.stat().st_size >= 0.99 * limits.file_bytes:
+            raise ClipError(Code.TOO_LARGE, f"the cut {path.name} reached {limits.file_bytes} bytes")
+
+
+def _look_at_results(scratch: Path, probed: Probe) -> CutFiles:
+    """Read back what was written; these files are our own, so they are opened in this process."""
+    sound = soundfile.info(scratch / SOUND_FILE)
+    samples = sound.frames if sound.frames < FLAC_SAMPLES_LIMIT else 0
+    files = CutFiles(
+        sound=scratch / SOUND_FILE,
+        picture=None,
+        sample_rate_hz=sound.samplerate,
+        channels=sound.channels,
+        samples=samples,
+        av_offset_ms=probed.av_offset_ms,
+    )
+    if probed.picture is None:
+        return files
+    try:
+        with av.open(scratch / PICTURE_FILE) as container:
+            stream = container.streams.video[0]
+            if not stream.frames:
+                return files
+            return dataclasses.replace(
+                files,
+                picture=scratch / PICTURE_FILE,
+                frames=stream.frames,
+                frame_rate_hz=float(stream.average_rate),
+                width_px=stream.width,
+                height_px=stream.height,
+            )
+    except (av.error.InvalidDataError, IndexError):
+        return files  # no frame fell into the clip, so ffmpeg wrote no whole file
+
+
+def _refuse_short(
+    files: CutFiles, probed: Probe, start_ms: int, duration_ms: int | None, max_missing_s: float, finished: Finished
+) -> None:
+    """Refuse a clip whose sound ends too early.
+
+    TRUNCATED if the file announced the sound that did not come, TOO_SHORT if it never announced any, EMPTY if a clip
+    of unknown length has none.
+    """
+    got_s = files.samples / files.sample_rate_hz
+    announced_s = None if probed.sound_end_s is None else max(probed.sound_end_s - start_ms / 1000, 0.0)
+    wanted_s = duration_ms / 1000 if duration_ms is not None else (announced_s or 0.0)
+    if files.samples and wanted_s - got_s <= max_missing_s:
+        return
+    expected_s = min(wanted_s, announced_s or 0.0)
+    if expected_s - got_s > max_missing_s:
+        why = f"{expected_s:.3f} s of sound were announced, {got_s:.3f} s could be decoded"
+        raise ClipError(Code.TRUNCATED, f"{why}; {complaint(finished.stderr)}" if finished.stderr else why)
+    if duration_ms is None:
+        raise ClipError(Code.EMPTY, "the sound stream has no samples")
+    raise ClipError(Code.TOO_SHORT, f"{got_s:.3f} s of sound from {start_ms} ms on, {wanted_s:.3f} s asked for")
