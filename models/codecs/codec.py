@@ -1,0 +1,85 @@
+"""What every codec offers, and how one is loaded without knowing its kind.
+
+Shapes: B sounds, C channels, T samples, F latent frames, D latent channels.
+"""
+
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from models.codecs.closed_form import CONFIG_FILE, MdctPca
+from models.codecs.oobleck import OobleckCodec
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Sounds to latents and back."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the sounds."""
+        ...
+
+    @property
+    def channels(self) -> int:
+        """Channels of the sounds."""
+        ...
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples of one latent frame."""
+        ...
+
+    @property
+    def latent_channels(self) -> int:
+        """Latent channels."""
+        ...
+
+    @property
+    def latent_rate_hz(self) -> float:
+        """Latent frames a second."""
+        ...
+
+    def encode(self, wave_BCT: Tensor) -> Tensor:
+        """Float32 (B, C, T) to (B, F, D), F = T / hop rounded up."""
+        ...
+
+    def decode(self, latents_BFD: Tensor) -> Tensor:
+        """Float32 (B, F, D) to (B, C, F x hop)."""
+        ...
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes what `load_codec` reads into the folder, made if need be, and returns it."""
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """What decides the latents, for naming results."""
+        ...
+
+
+def load_codec(
+    folder_or_name: str | Path, *, device: str | torch.device = "cpu", revision: str | None = None, subfolder: str = ""
+) -> Codec:
+    """Loads a codec: a fitted one by its folder, a published waveform autoencoder by folder or Hub name.
+
+    Args:
+        folder_or_name: a folder with `codec.json` is a closed-form codec; all else is an `AutoencoderOobleck`.
+        device: where it computes.
+        revision: branch, tag or commit on the Hub.
+        subfolder: folder below it that holds an autoencoder, for example `vae`.
+
+    Raises:
+        FileNotFoundError: a folder holds no codec.
+        OSError: a name is not on the Hub.
+    """
+    folder = Path(folder_or_name)
+    if (folder / CONFIG_FILE).is_file():
+        return MdctPca.from_pretrained(folder, device=device)
+    if folder.is_dir() and not (folder / subfolder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} holds neither {CONFIG_FILE} (a closed-form codec) nor {Path(subfolder) / 'config.json'} (an "
+            "autoencoder); name the folder that a codec was saved to"
+        )
+    return OobleckCodec.from_pretrained(folder_or_name, subfolder=subfolder, device=device, revision=revision)

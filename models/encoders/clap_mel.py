@@ -1,0 +1,203 @@
+"""CLAP's log-mel spectrogram in torch, in batches, on any device.
+
+It equals transformers' `ClapFeatureExtractor` for sounds up to one window. It does not cut long sounds: the extractor
+takes a random part of them, which would make an embedding depend on chance.
+
+Shapes: B sounds, T samples, F frames, M mel bands.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
+
+MelScale = Literal["slaney", "htk"]
+Padding = Literal["repeatpad", "repeat", "pad"]
+
+# Source: `power_to_db` and `mel_floor` in transformers.audio_utils, -100 dB.
+POWER_FLOOR = 1e-10
+# Source: laion-clap's `float32_to_int16`; full scale of a signed 16-bit sample.
+INT16_FULL_SCALE = 32_767.0
+# Ours, measured on a CPU: the double-precision spectra of one 10 s sound stay in its cache, those of 16 take three
+# times as long a sound. A GPU wants many; 16 take 150 MB.
+SOUNDS_AT_ONCE_CPU, SOUNDS_AT_ONCE_GPU = 1, 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClapMelConfig:
+    """Settings of the log-mel; the defaults are those of laion-clap's own models without fusion.
+
+    Attributes:
+        sample_rate_hz: rate of the sounds.
+        window_s: length every sound is brought to.
+        n_fft: samples of one Hann window and of its transform, even.
+        hop_samples: samples between frames.
+        mel_bins: number of mel bands.
+        f_min_hz: lower edge of the lowest band.
+        f_max_hz: upper edge of the highest band, at most half the rate.
+        mel_scale: `slaney` for area-normalised bands (truncation `rand_trunc`), `htk` for plain ones (`fusion`).
+        padding: what fills a short sound up to the window: whole repeats then zeros (`repeatpad`), repeats cut
+            at the end (`repeat`), zeros (`pad`).
+    """
+
+    sample_rate_hz: int = 48_000
+    window_s: float = 10.0
+    n_fft: int = 1024
+    hop_samples: int = 480
+    mel_bins: int = 64
+    f_min_hz: float = 50.0
+    f_max_hz: float = 14_000.0
+    mel_scale: MelScale = "slaney"
+    padding: Padding = "repeatpad"
+
+    def __post_init__(self) -> None:
+        if self.sample_rate_hz < 1:
+            raise ValueError(f"sample_rate_hz must be at least 1, got {self.sample_rate_hz}")
+        if self.n_fft < 2 or self.n_fft % 2:
+            raise ValueError(f"n_fft must be even and at least 2, got {self.n_fft}")
+        if self.hop_samples < 1:
+            raise ValueError(f"hop_samples must be at least 1, got {self.hop_samples}")
+        if self.mel_bins < 1:
+            raise ValueError(f"mel_bins must be at least 1, got {self.mel_bins}")
+        if not self.n_fft < self.window_s * self.sample_rate_hz <= 3600 * self.sample_rate_hz:
+            raise ValueError(
+                f"window_s must be longer than one transform of {self.n_fft} samples and at most 3600 s, "
+                f"got {self.window_s}"
+            )
+        if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
+            raise ValueError(
+                f"bands need 0 <= f_min_hz < f_max_hz <= {self.sample_rate_hz / 2} Hz, "
+                f"got {self.f_min_hz} and {self.f_max_hz}"
+            )
+        if self.mel_scale not in get_args(MelScale):
+            raise ValueError(f"mel_scale must be one of {get_args(MelScale)}, got {self.mel_scale!r}")
+        if self.padding not in get_args(Padding):
+            raise ValueError(f"padding must be one of {get_args(Padding)}, got {self.padding!r}")
+
+    @property
+    def window_samples(self) -> int:
+        """Samples of one window."""
+        return round(self.window_s * self.sample_rate_hz)
+
+    @property
+    def frames(self) -> int:
+        """Frames of one window; frames are centred, so there is one at either end."""
+        return self.window_samples // self.hop_samples + 1
+
+    @classmethod
+    def from_extractor(cls, extractor: Mapping[str, Any]) -> "ClapMelConfig":
+        """Reads the settings of a `ClapFeatureExtractor`, as its `to_dict()` or `preprocessor_config.json` gives them.
+
+        Raises:
+            ValueError: a setting is missing or out of range.
+        """
+        names = ("sampling_rate", "max_length_s", "fft_window_size", "hop_length", "feature_size")
+        missing = [name for name in (*names, "frequency_min", "frequency_max", "truncation") if name not in extractor]
+        if missing:
+            raise ValueError(
+                f"the feature extractor's settings lack {', '.join(missing)}; is it a ClapFeatureExtractor? "
+                "load it with ClapFeatureExtractor.from_pretrained(...).to_dict()"
+            )
+        return cls(
+            sample_rate_hz=extractor["sampling_rate"],
+            window_s=float(extractor["max_length_s"]),
+            n_fft=extractor["fft_window_size"],
+            hop_samples=extractor["hop_length"],
+            mel_bins=extractor["feature_size"],
+            f_min_hz=float(extractor["frequency_min"]),
+            f_max_hz=float(extractor["frequency_max"]),
+            # Source: ClapFeatureExtractor._get_input_mel picks the filters by the truncation.
+            mel_scale="htk" if extractor["truncation"] == "fusion" else "slaney",
+            padding=extractor.get("padding", "repeatpad"),
+        )
+
+
+class ClapMel(nn.Module):
+    """Waves to decibel log-mel spectrograms. Has no weights to learn.
+
+    The transform runs in double precision, as the extractor's does: in single precision its rounding lifts the
+    quiet bands of a pure tone above the floor by several dB.
+    """
+
+    hann: Tensor
+    filters: Tensor
+
+    def __init__(self, config: ClapMelConfig) -> None:
+        super().__init__()
+        self.config = config
+        filters = mel_filter_bank(
+            num_frequency_bins=config.n_fft // 2 + 1,
+            num_mel_filters=config.mel_bins,
+            min_frequency=config.f_min_hz,
+            max_frequency=config.f_max_hz,
+            sampling_rate=config.sample_rate_hz,
+            norm="slaney" if config.mel_scale == "slaney" else None,
+            mel_scale=config.mel_scale,
+        )
+        hann = torch.hann_window(config.n_fft, periodic=True, dtype=torch.float64)
+        self.register_buffer("hann", hann, persistent=False)
+        self.register_buffer("filters", torch.from_numpy(np.asarray(filters, dtype=np.float32)), persistent=False)
+
+    def forward(self, wave_BT: Tensor) -> Tensor:
+        """Makes the log-mel of each sound.
+
+        Args:
+            wave_BT: float32 (B, T), full scale 1, 1 <= T <= `config.window_samples`.
+
+        Returns:
+            float32 (B, F, M), dB relative to 1, at least -100.
+
+        Raises:
+            ValueError: wrong number of dimensions, no samples, or longer than the window.
+        """
+        filled_BT = self.fill_window(wave_BT)
+        at_once = SOUNDS_AT_ONCE_CPU if filled_BT.device.type == "cpu" else SOUNDS_AT_ONCE_GPU
+        return torch.cat([self._log_mel(part_BT) for part_BT in torch.split(filled_BT, at_once)])
+
+    def fill_window(self, wave_BT: Tensor) -> Tensor:
+        """Brings sounds to the window's length by the configured padding; see `forward` for arguments and errors."""
+        if wave_BT.ndim != 2 or wave_BT.shape[0] < 1:
+            raise ValueError(f"CLAP's log-mel needs mono sounds as (B, T), got shape {tuple(wave_BT.shape)}")
+        window, length = self.config.window_samples, wave_BT.shape[1]
+        if not 1 <= length <= window:
+            raise ValueError(
+                f"CLAP's log-mel needs 1 to {window} samples ({self.config.window_s:g} s), got {length}; "
+                "cut longer sounds into windows first"
+            )
+        if self.config.padding == "repeatpad":
+            wave_BT = wave_BT.repeat(1, window // length)
+        elif self.config.padding == "repeat":
+            wave_BT = wave_BT.repeat(1, window // length + 1)[:, :window]
+        return nn.functional.pad(wave_BT, (0, window - wave_BT.shape[1]))
+
+    def _log_mel(self, wave_BT: Tensor) -> Tensor:
+        spectrum_BKF = torch.stft(
+            wave_BT.double(),
+            n_fft=self.config.n_fft,
+            hop_length=self.config.hop_samples,
+            window=self.hann,
+            center=True,
+            pad_mode="reflect",
+            return_complex=True,
+        )
+        power_BKF = spectrum_BKF.real.square().add_(spectrum_BKF.imag.square()).float()
+        mel_BFM = power_BKF.transpose(1, 2) @ self.filters
+        return 10.0 * mel_BFM.clamp_min(POWER_FLOOR).log10()
+
+
+def int16_round_trip(wave: Tensor) -> Tensor:
+    """Quantises sound to 16-bit samples and back, as laion-clap did before it trained and as its results expect.
+
+    Args:
+        wave: float32, any shape; beyond full scale 1 it clips.
+
+    Returns:
+        float32, same shape, multiples of 1 / 32767, rounded toward zero.
+
+    Source: laion-clap 1.1.7, `float32_to_int16` and `int16_to_float32`.
+    """
+    return (wave.clamp(-1.0, 1.0) * INT16_FULL_SCALE).trunc() / INT16_FULL_SCALE
