@@ -57,7 +57,9 @@ def status(dataset: Dataset) -> dict[str, StageStatus]:
         for label, folder in labels.items():
             requests = (folder / REQUESTS_FILE).read_text()
             name = stage if len(labels) == 1 else f"{stage}:{label}"
-            found[name] = _count(dataset, _states(requests, parts_sql(part_files(folder))))
+            counts = _count(dataset, _states(requests, parts_sql(part_files(folder))))
+            if counts.requested:
+                found[name] = counts
     order = {name: rank for rank, name in enumerate(STAGES)}
     return dict(sorted(found.items(), key=lambda item: (order.get(item[0].partition(":")[0], len(order)), item[0])))
 
@@ -90,8 +92,8 @@ def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
     if labels == {"video"}:
         return _count(
             dataset,
-            "SELECT coalesce(fetch.state, 'pending') AS state, fetch.code FROM videos "
-            "LEFT JOIN fetch ON fetch.key = videos.video_key",
+            "SELECT coalesce(got.state, 'pending') AS state, got.code FROM videos "
+            'LEFT JOIN "fetch" AS got ON got.key = videos.video_key',
         )
     return _count(
         dataset,
@@ -103,9 +105,9 @@ def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
         )
         SELECT coalesce(arg_min(state, rank), 'pending') AS state, arg_min(code, rank) AS code
         FROM (
-            SELECT unit, fetch.state, fetch.code,
-                CASE fetch.state WHEN 'done' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END AS rank
-            FROM units LEFT JOIN fetch ON fetch.key = units.clip_id OR fetch.key = units.video_key
+            SELECT unit, got.state, got.code,
+                CASE got.state WHEN 'done' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END AS rank
+            FROM units LEFT JOIN "fetch" AS got ON got.key = units.clip_id OR got.key = units.video_key
         )
         GROUP BY unit""",
     )

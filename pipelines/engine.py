@@ -135,8 +135,7 @@ class RayActors:
 
         self._ray = ray
         actor = ray.remote(_Worker).options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=-1)
-        placed = ray.put(stage)
-        self._actors = [actor.remote(placed) for _ in range(workers)]
+        self._actors = [actor.remote(stage) for _ in range(workers)]
         self._load = [0] * workers
         self._under_way: dict[Any, tuple[int, Sequence[Row]]] = {}
 

@@ -211,7 +211,7 @@ def run(dataset: Dataset, job: Job) -> Tally:
         for name, stage in sorted({**job.inner, job.stage.NAME: job.stage}.items()):
             lock = dataset.folder("locks") / f"{name}-{stage.folder_name}.lock"
             stack.enter_context(writer_lock(lock, f"stage {name} of {dataset.path}"))
-            dataset.facts(stage).make_current(stage.label)
+            dataset.facts(stage).make_current(stage)
         rows = job.queue().to_pylist()
         tally = Tally()
         if rows:

@@ -35,7 +35,7 @@ class Expected(TypedDict):
     set_aside: dict[str, int]
     malformed_line: int
     dead: list[str]
-    unreadable: str
+    truncated: str
     duplicates: tuple[str, str]
     leaked: str
     elsewhere: str
@@ -129,7 +129,7 @@ def expected(world: World) -> Expected:
     Returns:
         good, train, test: clips that must be selected, all and by split; listed: rows that can be understood;
         set_aside: count by code over fetch and cut (the truncated file arrives as long as its server says, but lacks
-        its index: UNREADABLE); the line and ids of each fault; duplicates: the training video and its copy, of which
+        its index: TRUNCATED); the line and ids of each fault; duplicates: the training video and its copy, of which
         one is to be refused; leaked: refused by the evaluation list; elsewhere: in that list at another time, not
         refused.
     """
@@ -142,10 +142,10 @@ def expected(world: World) -> Expected:
         train=sum(clip.split == "train" for clip in world.good),
         test=sum(clip.split == "test" for clip in world.good),
         listed=len(world.clips),
-        set_aside={Code.NOT_FOUND: len(of[Fault.DEAD]), Code.UNREADABLE: len(of[Fault.TRUNCATED])},
+        set_aside={Code.NOT_FOUND: len(of[Fault.DEAD]), Code.TRUNCATED: len(of[Fault.TRUNCATED])},
         malformed_line=MALFORMED_LINE,
         dead=of[Fault.DEAD],
-        unreadable=of[Fault.TRUNCATED][0],
+        truncated=of[Fault.TRUNCATED][0],
         duplicates=(copy.copy_of, copy.video_id),
         leaked=of[Fault.LEAKED][0],
         elsewhere=_elsewhere(world).video_id,

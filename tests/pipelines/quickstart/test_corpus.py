@@ -59,7 +59,7 @@ def test_the_evaluation_list_names_the_leak_and_one_video_elsewhere(world: World
 def test_what_is_expected_adds_up(world: World) -> None:
     wanted = expected(world)
     assert (wanted["good"], wanted["train"], wanted["test"]) == (104, 64, 40)
-    assert wanted["set_aside"] == {"NOT_FOUND": 4, "UNREADABLE": 1}
+    assert wanted["set_aside"] == {"NOT_FOUND": 4, "TRUNCATED": 1}
     refused = {wanted["silent"], wanted["still"], wanted["leaked"], wanted["duplicates"][1]}
     assert len(refused) == 4
     assert wanted["listed"] == 113 == wanted["good"] + sum(wanted["set_aside"].values()) + len(refused)

@@ -1,0 +1,175 @@
+"""Arrays on disk: append-only files of raw numbers, with the place of each array kept in a table elsewhere.
+
+A worker writes one file of its own, `blob-<uuid>.bin`, and hands back references. References are committed (as fact
+rows) only after `sync()`, so a kill loses nothing but bytes at the end of a file that no row names. This file knows
+nothing of clips, vectors or latents.
+"""
+
+import mmap
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.errors import DatasetError
+from curation.tables import sync_path
+
+Array = npt.NDArray[Any]
+
+ALIGN_BYTES = 64
+"""Arrays begin at multiples of this. Source: ours; a cache line, and a multiple of every item size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BlobRef:
+    """Where one array lies.
+
+    Args:
+        blob: The file, as seen from the reader's folder: its name, or a path below the folder.
+        offset_bytes: Where the array begins, bytes; a multiple of `ALIGN_BYTES`.
+        shape: Its shape.
+        dtype: Its NumPy type with byte order, as `<f4`.
+    """
+
+    blob: str
+    offset_bytes: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the array on disk, bytes."""
+        return prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+class BlobWriter:
+    """Appends arrays to one new file of a folder; for one thread of one process.
+
+    The file is made with the first array, so a worker that had nothing to write leaves nothing.
+
+    Args:
+        folder: Where the file is made; made itself if it is not there.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.blob = f"blob-{uuid.uuid4().hex}.bin"
+        self._file: BinaryIO | None = None
+        self._end_bytes = 0
+
+    def append(self, array: Array) -> BlobRef:
+        """Write an array behind the others; it is safe to name only after the next `sync()`.
+
+        Args:
+            array: Any shape; a number type. Stored little-endian, in C order.
+
+        Raises:
+            TypeError: The array holds Python objects.
+        """
+        dtype = array.dtype.newbyteorder("<")
+        if dtype.hasobject:
+            raise TypeError(f"an array of {array.dtype} cannot be stored as raw numbers; give a number type")
+        content = np.ascontiguousarray(array, dtype=dtype).tobytes()
+        if self._file is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self.folder / self.blob).open("xb")
+            sync_path(self.folder)
+        padding = -self._end_bytes % ALIGN_BYTES
+        offset_bytes = self._end_bytes + padding
+        self._file.write(b"\0" * padding + content)
+        self._end_bytes = offset_bytes + len(content)
+        return BlobRef(blob=self.blob, offset_bytes=offset_bytes, shape=tuple(array.shape), dtype=dtype.str)
+
+    def sync(self) -> None:
+        """Bring everything appended so far onto the disk; call it once a batch, before its rows are committed."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Sync and close the file; nothing can be appended afterwards to this file."""
+        if self._file is not None:
+            self.sync()
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class BlobReader:
+    """Reads arrays through memory maps, which are opened once a file and kept.
+
+    Args:
+        folder: The folder that the writers wrote to, or one above it.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._maps: dict[str, mmap.mmap] = {}
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        return type(self), (self.folder,)
+
+    def read(self, ref: BlobRef) -> Array:
+        """One array, of `ref.shape`, as a read-only view of the file: nothing is copied.
+
+        Raises:
+            DatasetError: The file is missing, or ends before the array does.
+        """
+        if ref.size_bytes == 0:
+            return np.empty(ref.shape, dtype=ref.dtype)
+        mapped = self._map(ref)
+        flat = np.frombuffer(mapped, dtype=ref.dtype, count=prod(ref.shape), offset=ref.offset_bytes)
+        return flat.reshape(ref.shape)
+
+    def gather(self, refs: Sequence[BlobRef]) -> Array:
+        """Many arrays of one type, joined along their first axis: clips of (windows, D) become (all windows, D).
+
+        Args:
+            refs: At least one; equal in dtype and in every axis but the first. Order is kept.
+
+        Returns:
+            A writable copy, shape (sum of the first axes, ...).
+
+        Raises:
+            ValueError: There are none, or their types or further axes differ.
+        """
+        kinds = {(ref.dtype, ref.shape[1:]) for ref in refs}
+        if len(kinds) != 1 or any(not ref.shape for ref in refs):
+            raise ValueError(f"arrays of one type and one width can be joined, not of {sorted(kinds, key=str)}")
+        dtype, width = kinds.pop()
+        joined = np.empty((sum(ref.shape[0] for ref in refs), *width), dtype=dtype)
+        begin = 0
+        for ref in refs:
+            joined[begin : begin + ref.shape[0]] = self.read(ref)
+            begin += ref.shape[0]
+        return joined
+
+    def _map(self, ref: BlobRef) -> mmap.mmap:
+        end_bytes = ref.offset_bytes + ref.size_bytes
+        mapped = self._maps.get(ref.blob)
+        if mapped is None or len(mapped) < end_bytes:  # a writer may have appended since it was opened
+            mapped = self._maps[ref.blob] = self._open(ref.blob, end_bytes)
+        return mapped
+
+    def _open(self, blob: str, end_bytes: int) -> mmap.mmap:
+        path = self.folder / blob
+        if Path(blob).is_absolute() or ".." in Path(blob).parts or not path.is_file():
+            raise DatasetError(f"blob {path} is named by a table but missing; run the stage that wrote it again")
+        size_bytes = path.stat().st_size
+        if size_bytes < end_bytes:
+            raise DatasetError(
+                f"blob {path} has {size_bytes} bytes, but a table names bytes up to {end_bytes}: it was cut short; "
+                "restore it, or run the stage that wrote it again"
+            )
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

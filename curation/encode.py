@@ -1,0 +1,160 @@
+"""The stage `encode`: every cut clip as what a generator is trained on, once.
+
+Sound becomes the latents of a codec, the picture a few small frames a second. Both belong to the clip and lie in blobs
+below `latents/`; the facts say where. Training reads them by byte offset and decodes nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import av
+import numpy as np
+import pyarrow as pa
+import soundfile
+import soxr
+
+from curation.blobs import BlobWriter
+from curation.media import MediaStore
+from curation.schema import column, table
+from curation.stage import Outcome, Stage, Work, how
+from curation.tables import Row
+
+
+class SoundEncoder(Protocol):
+    """What a codec offers to this stage, with NumPy arrays on both sides."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate at which it wants sounds, Hz."""
+
+    @property
+    def channels(self) -> int:
+        """Channels that it wants."""
+
+    def encode(self, wave_CT: np.ndarray) -> np.ndarray:
+        """One sound, float32 in [-1, 1] -> latents_FD float32."""
+
+
+def with_channels(wave_TC: np.ndarray, channels: int) -> np.ndarray:
+    """The sound with one channel (the mean) or two (one is doubled; of more, the mean is doubled).
+
+    Args:
+        wave_TC: (T, C) float32.
+        channels: 1 or 2.
+
+    Returns:
+        (channels, T) float32.
+    """
+    if wave_TC.shape[1] == channels:
+        return np.ascontiguousarray(wave_TC.T)
+    mean_T = wave_TC.mean(axis=1, dtype=np.float32)
+    return np.ascontiguousarray(np.stack([mean_T] * channels))
+
+
+def read_sound(path: Path, sample_rate_hz: int, channels: int) -> np.ndarray:
+    """A sound file at the rate and with the channels asked for: (channels, T) float32 in [-1, 1]."""
+    wave_TC, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    if rate_hz != sample_rate_hz:
+        wave_TC = soxr.resample(wave_TC, rate_hz, sample_rate_hz, quality="HQ")
+    return with_channels(np.asarray(wave_TC, np.float32), channels)
+
+
+def read_frames(path: Path, rate_hz: float, size_px: int) -> np.ndarray:
+    """Square frames of a cut video at a fixed rate: the frame shown at each moment k / rate.
+
+    Args:
+        path: A video of the media store.
+        rate_hz: Frames a second.
+        size_px: Side of the frames, px; the picture is squeezed to a square, as CLIP-style encoders are fed.
+
+    Returns:
+        (N, size_px, size_px, 3) uint8, RGB.
+    """
+    frames: list[np.ndarray] = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        for frame in container.decode(stream):
+            while frame.time is not None and len(frames) <= frame.time * rate_hz + 1e-6:
+                frames.append(frame.to_ndarray(format="rgb24", width=size_px, height=size_px))
+    return np.stack(frames) if frames else np.zeros((0, size_px, size_px, 3), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encode(Stage):
+    """Encodes the sound and the picture of every cut clip.
+
+    Args:
+        codec: Identity of the codec (class, settings, weights' sha256).
+        frame_rate_hz: Frames kept a second. Source: AudioX keeps 5.
+        frame_size_px: Their side, px.
+        build: Makes the codec in the worker; must be picklable.
+        media: Where the cut media are.
+        blobs: Folder to which latents and frames are appended.
+        called: Name of the latents, as the recipe that wants them.
+    """
+
+    NAME: ClassVar[str] = "encode"
+    VERSION: ClassVar[int] = 1
+    GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
+    RESULTS: ClassVar[pa.Schema] = table(
+        "One row a clip and codec: where its latents (float16) and frames (uint8) lie.",
+        column("blob", pa.string(), "file below `latents/`"),
+        column("latents_offset_bytes", pa.int64(), "where the latents start in it"),
+        column("latent_frames", pa.int32(), "number of latent frames"),
+        column("latent_channels", pa.int32(), "length of a latent frame"),
+        column("frames_offset_bytes", pa.int64(), "where the frames start; null without a picture"),
+        column("frames", pa.int32(), "number of frames"),
+        column("frame_size_px", pa.int32(), "side of a frame, px; three bytes a pixel"),
+    )
+
+    codec: Mapping[str, Any]
+    frame_rate_hz: float = 5.0
+    frame_size_px: int = 32
+    build: Callable[[], SoundEncoder] = how()
+    media: MediaStore = how()
+    blobs: Path = how()
+    called: str = how(default="audiox-tiny")
+
+    @property
+    def label(self) -> str:
+        """Name of the latents."""
+        return self.called
+
+    def requests(self) -> str:
+        """Every clip that was cut."""
+        return """SELECT key, concat_ws('+', audio_sha256, video_sha256) AS input, audio_sha256, video_sha256
+            FROM cut WHERE state = 'done'"""
+
+    def open(self) -> Work:
+        """Load the codec and open a blob of this worker's own."""
+        codec = self.build()
+        writer = BlobWriter(self.blobs / self.folder_name)
+
+        def work(rows: Sequence[Row]) -> list[Outcome]:
+            outcomes = [self._encode(row, codec, writer) for row in rows]
+            writer.sync()
+            return outcomes
+
+        return work
+
+    def _encode(self, row: Row, codec: SoundEncoder, writer: BlobWriter) -> Outcome:
+        sound = self.media.open_path(row["audio_sha256"], ".flac")
+        latents = codec.encode(read_sound(sound, codec.sample_rate_hz, codec.channels)).astype(np.float16)
+        if not np.isfinite(latents).all():
+            raise ValueError(f"the codec gave latents that are not finite for clip {row['key']}")
+        place = writer.append(latents)
+        values = {
+            "blob": f"{self.folder_name}/{place.blob}",
+            "latents_offset_bytes": place.offset_bytes,
+            "latent_frames": latents.shape[0],
+            "latent_channels": latents.shape[1],
+            "frames": 0,
+            "frame_size_px": self.frame_size_px,
+        }
+        if row["video_sha256"] is not None:
+            picture = self.media.open_path(row["video_sha256"], ".mp4")
+            frames = read_frames(picture, self.frame_rate_hz, self.frame_size_px)
+            values |= {"frames": len(frames), "frames_offset_bytes": writer.append(frames).offset_bytes}
+        return Outcome(key=row["key"], values=values)

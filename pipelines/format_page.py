@@ -1,0 +1,95 @@
+"""Writes `docs/format.md` from the code: every table, column, code and unit of a dataset.
+
+python -m pipelines.format_page > docs/format.md
+"""
+
+import pyarrow as pa
+
+from captioning.caption import Caption
+from curation.cut import Cut
+from curation.encode import Encode
+from curation.errors import CODES, MAX_ATTEMPTS
+from curation.fetch import Fetch
+from curation.guard import GUARD
+from curation.measure import Measure
+from curation.schema import FACT_COLUMNS, SCHEMA_VERSION, TABLES
+from curation.segment import Segment
+from curation.selection import REASONS, SELECTION
+from curation.stage import Stage
+from retrieval_index.embed import Embed
+
+STAGES: tuple[type[Stage], ...] = (Fetch, Segment, Cut, Measure, Caption, Embed, Encode)
+"""Every stage there is, in the order of the data's way."""
+
+HEAD = f"""# The format of a dataset
+
+This page is made from the code by `python -m pipelines.format_page`; a test compares the two. Schema version
+{SCHEMA_VERSION}. All tables are Parquet (zstd), all text UTF-8, all spans whole milliseconds.
+
+```
+my_dataset/
+  dataset.json                    schema version, ingested lists with their sha256, counts and licence notes
+  videos/part-*.parquet           one row a video (what is fetched)
+  clips/part-*.parquet            one row a clip (a span of a video)
+  annotations/part-*.parquet      one row per (clip or video, list, line)
+  rejects/part-*.parquet          lines of lists that could not be understood
+  facts/<stage>/<label>-<hash8>/  one row an attempt, and identity.json, requests.sql
+  facts/<stage>/current.json      which identity the view of the stage shows, for each label
+  media/ab/<sha256>.flac|.mp4     cut sounds and pictures, named by their content
+  vectors/ latents/               append-only blobs of raw little-endian numbers; the facts say where
+  guards/<name>.parquet           registered evaluation lists
+  selections/<name>.parquet|.json what is in, and for every other clip why not
+  shards/<generation>/            000000.tar, 000000.arrow, ..., index.json
+  indexes/<name>/                 vectors.faiss, rows.parquet, index.json
+  codecs/ runs/ reports/ locks/
+```
+
+`part-0-schema.parquet` in a table's folder has no rows, only the schema. A part appears whole, under its name, or not
+at all; files whose names begin with `.writing-` are not finished and no reader looks at them. Rows may appear twice
+(after a kill between two commits): readers take one row per key.
+
+A row of facts is *final* when it is done, when its code is final, or after {MAX_ATTEMPTS} attempts. What has no final
+row for its (key, input, identity) is pending; running the same command again does exactly that.
+"""
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _rows(fields: list[pa.Field]) -> list[str]:
+    lines = ["| column | type | meaning |", "|---|---|---|"]
+    for entry in fields:
+        meaning = _text((entry.metadata or {})[b"meaning"])
+        lines.append(f"| `{entry.name}` | {entry.type} | {meaning} |")
+    return lines
+
+
+def _section(title: str, schema: pa.Schema) -> list[str]:
+    return [f"### {title}", "", _text((schema.metadata or {})[b"meaning"]), "", *_rows(list(schema)), ""]
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    lines = [HEAD, "## Tables", ""]
+    for name, schema in TABLES.items():
+        lines += _section(name, schema)
+    lines += ["## Facts", "", "Every fact table begins with these columns:", "", *_rows(list(FACT_COLUMNS)), ""]
+    lines += [
+        "The SQL view of a stage adds `label` (the variant) and `state` (`done`, `set_aside` or `pending`), and shows",
+        "the latest row of each key. What follows are the results of each stage.",
+        "",
+    ]
+    for stage in STAGES:
+        lines += _section(f"{stage.NAME} (key: {stage.GRAIN}, version {stage.VERSION})", stage.RESULTS)
+    lines += ["## Guards and selections", "", *_section("guards", GUARD), *_section("selections", SELECTION)]
+    lines += ["Reasons of a selection, beside the codes below:", "", "| reason | meaning |", "|---|---|"]
+    lines += [f"| `{reason.value}` | {meaning} |" for reason, meaning in REASONS.items()]
+    lines += ["", "## Codes", "", "| code | tried again | meaning |", "|---|---|---|"]
+    for code, (final, meaning) in CODES.items():
+        lines.append(f"| `{code.value}` | {'no' if final else f'up to {MAX_ATTEMPTS} times'} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

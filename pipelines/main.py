@@ -1,0 +1,91 @@
+"""The program `foundsound`: finds the verb, runs it, prints its result, and turns errors into sentences.
+
+Results go to standard output, progress and errors to standard error. Exit code 0 when the work was done, 1 when it
+failed, 2 when the arguments were wrong, 130 after Ctrl-C.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from curation.errors import ArgumentError, FoundsoundError
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+
+def program_version() -> str:
+    """Version of the installed package."""
+    try:
+        return version("foundsound")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def make_app() -> App:
+    """The command line with all its verbs."""
+    from pipelines.verbs import VERBS
+
+    app = App(
+        name="foundsound",
+        help="From public lists of videos to captioned, searchable audio datasets, and models trained on them. "
+        "Every verb takes --json for machines.",
+        version=program_version,
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, place in VERBS.items():
+        app.command(place, name=name)
+    return app
+
+
+def show(result: Any, as_json: bool) -> None:
+    """Print a verb's result to standard output."""
+    if result is None:
+        return
+    if as_json:
+        print(json.dumps(result.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        print(result)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb.
+
+    Args:
+        arguments: The words after `foundsound`; None takes them from the command line.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in words
+    words = [word for word in words if word != "--json"]
+    try:
+        show(make_app()(words), as_json)
+    except CycloptsError as error:
+        print(f"foundsound: {error}", file=sys.stderr)
+        return 2
+    except ArgumentError as error:
+        print(f"foundsound: {error}", file=sys.stderr)
+        return 2
+    except FoundsoundError as error:
+        print(f"foundsound: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("foundsound: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

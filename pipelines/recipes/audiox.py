@@ -1,0 +1,114 @@
+"""The recipe `audiox-tiny`: AudioX at a size that two CPU cores train in a minute."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from curation.dataset import Dataset
+from curation.errors import ArgumentError, StoppedError
+from curation.shards.batches import BatchPlan
+from models.audiox.encoder_source import ConditionSources, EncoderSource
+from models.audiox.recipes import audiox_tiny, tiny_frames, train_audiox
+from models.codecs.closed_form import MdctPcaConfig
+from models.codecs.codec import load_codec
+from pipelines.progress import Progress
+from pipelines.recipes.data import fitted_codec, generation_identity, latent_batches
+from pipelines.wiring import device_name
+
+NAME = "audiox-tiny"
+SECONDS = 4.0
+FRAME_RATE_HZ = 5.0
+CODEC = MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=64)
+
+
+def text_source(name_or_path: str) -> EncoderSource:
+    """A text encoder by the kind that its configuration says.
+
+    Raises:
+        ArgumentError: It cannot be read, or is neither CLAP nor T5.
+    """
+    from transformers import AutoConfig
+
+    try:
+        kind = AutoConfig.from_pretrained(name_or_path).model_type
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"no text encoder can be loaded from {name_or_path!r}: {error}") from error
+    if kind not in ("clap", "t5"):
+        raise ArgumentError(f"the text encoder {name_or_path!r} is of kind {kind!r}; give a CLAP or a T5")
+    return EncoderSource(kind=kind, path=name_or_path)
+
+
+def train_audiox_tiny(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    generation: str,
+    text_encoder: str | None,
+    seconds: float | None,
+    clips: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Train or go on with `audiox-tiny`.
+
+    Args:
+        dataset: With the generation.
+        folder: Of the run.
+        generation: Name of the shards.
+        text_encoder: A CLAP or T5 by name or folder; None takes the dataset's own `runs/clap-tiny`.
+        seconds: Length of the samples, s.
+        clips: Clips seen in all.
+        seed: Of weights, noise and order.
+
+    Returns:
+        What there is to say: clips trained on, clips seen, last loss.
+    """
+    own = dataset.folder("runs") / "clap-tiny" / "model"
+    if text_encoder is None and not own.is_dir():
+        raise ArgumentError(
+            f"audiox-tiny needs a text encoder: give --text-encoder laion/clap-htsat-unfused (or a T5, or a folder), "
+            f"or train one on this dataset: foundsound train clap-tiny --data {dataset.path}"
+        )
+    sources = ConditionSources(text=text_source(text_encoder or str(own)), frames=tiny_frames())
+    recipe = audiox_tiny(
+        latent_channels=CODEC.latent_channels,
+        text_width=sources.text.text_encoder("cpu").text_width,
+        **({"total_clips": clips} if clips else {}),
+        seed=seed,
+    )
+    codec = fitted_codec(dataset, generation, name=NAME, config=CODEC, seed=seed)
+    samples, batch_at = latent_batches(
+        dataset,
+        generation,
+        codec=codec,
+        name=NAME,
+        seconds=seconds or SECONDS,
+        frame_rate_hz=FRAME_RATE_HZ,
+        frame_size_px=tiny_frames().side_px,
+        plan=lambda count: BatchPlan(n_samples=count, batch_size=recipe.batch_clips, seed=seed),
+    )
+    last: dict[str, float] = {}
+    with Progress("train", total=recipe.training.total_clips, unit="clips") as progress:
+        shown = 0
+
+        def on_report(report: Mapping[str, float]) -> None:
+            nonlocal shown
+            last.update(report)
+            seen = int(report["clips_seen"])
+            progress.advance(seen - shown, note=f"loss {report.get('loss', float('nan')):.3f}")
+            shown = seen
+
+        device = device_name()
+        data = {**generation_identity(dataset, generation), "seconds": seconds or SECONDS}
+        model = train_audiox(
+            recipe,
+            batch_at,
+            codec=load_codec(codec, device=device),
+            sources=sources,
+            folder=folder,
+            data=data,
+            device=device,
+            on_report=on_report,
+        )
+    if model is None:
+        raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
+    return {"clips": len(samples), "too_short": samples.too_short, **last}

@@ -1,0 +1,92 @@
+"""The recipe `clap-tiny`: a small CLAP from nothing, for data sets of one's own and for trials without weights.
+
+It knows the words and sounds of its shards and no others; for general sound take a published one
+(`laion/clap-htsat-unfused`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from curation.dataset import Dataset
+from curation.errors import ArgumentError
+from curation.tables import write_bytes
+from models.encoders.clap_fit import TinyClapConfig, fit_tiny_clap
+from pipelines.progress import Progress
+from pipelines.recipes.data import generation_identity, open_shards, sounds
+from pipelines.wiring import device_name
+
+NAME = "clap-tiny"
+STEPS = 300
+WINDOW_S = 4
+
+
+def train_clap_tiny(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    generation: str,
+    text_encoder: str | None,
+    seconds: float | None,
+    clips: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Train a tiny CLAP on the captions of a generation; a finished run with the same settings is left as it is.
+
+    Args:
+        dataset: With the generation.
+        folder: Of the run.
+        generation: Name of the shards.
+        text_encoder: Not for this recipe.
+        seconds: Length of the window, whole seconds.
+        clips: Clips seen in all.
+        seed: Of weights, order and augmentation.
+    """
+    if text_encoder is not None:
+        raise ArgumentError("clap-tiny trains its own text encoder; drop --text-encoder")
+    config = TinyClapConfig(window_s=round(seconds or WINDOW_S))
+    steps = STEPS if clips is None else max(1, clips // config.batch_clips)
+    settings = {
+        "recipe": NAME,
+        "steps": steps,
+        "seed": seed,
+        "window_s": config.window_s,
+        **generation_identity(dataset, generation),
+    }
+    written = folder / "config.json"
+    if written.is_file() and (folder / "model").is_dir():
+        if json.loads(written.read_text()) != settings:
+            raise ArgumentError(f"{folder} holds a run with other settings; give another folder with --out")
+        return {"finished_before": True}
+    shards = open_shards(dataset, generation)
+    abouts = [shards.about(i) for i in range(len(shards))]
+    captioned = [i for i, about in enumerate(abouts) if about["captions"]]
+    if len(captioned) < 2:
+        raise ArgumentError(f"generation {generation!r} has {len(captioned)} clips with captions; caption it first")
+    waves = [
+        wave_CT[0][: config.window_s * config.sample_rate_hz]
+        for wave_CT in sounds(shards, config.sample_rate_hz, 1, captioned)
+    ]
+    labels = [" / ".join(abouts[i]["labels"]) or shards.key(i) for i in captioned]
+    losses: list[float] = []
+    with Progress("train", total=steps, unit="steps") as progress:
+
+        def on_step(step: int, loss: float) -> None:
+            losses.append(loss)
+            progress.advance(note=f"loss {loss:.3f}")
+
+        clap = fit_tiny_clap(
+            waves,
+            [abouts[i]["captions"] for i in captioned],
+            groups=np.unique(labels, return_inverse=True)[1].tolist(),
+            config=config,
+            steps=steps,
+            seed=seed,
+            on_step=on_step,
+            device=device_name(),
+        )
+    clap.save(folder / "model")
+    write_bytes(written, json.dumps(settings, indent=1).encode())
+    return {"clips": len(captioned), "steps": steps, "loss": float(np.mean(losses[-20:]))}

@@ -1,0 +1,113 @@
+"""What recipes take from a dataset: sounds and texts of a generation of shards, a fitted codec, and batches."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+from curation.dataset import Dataset
+from curation.encode import with_channels
+from curation.errors import ArgumentError
+from curation.samples import Samples
+from curation.shards.batches import BatchPlan
+from curation.shards.layout import INDEX_FILE
+from curation.shards.reader import Shards
+from models.codecs.closed_form import MdctPca, MdctPcaConfig
+from pipelines.runner import Job, run
+from pipelines.wiring import encode_stage, load_numpy_codec
+
+FITTING_CLIPS = 256
+"""Sounds that a closed-form codec is fitted on. Source: ours; components change by less than a percent beyond."""
+
+
+def open_shards(dataset: Dataset, generation: str) -> Shards:
+    """The shards of a generation.
+
+    Raises:
+        ArgumentError: There is no such generation.
+    """
+    folder = dataset.folder("shards") / generation
+    if not (folder / INDEX_FILE).is_file():
+        raise ArgumentError(f"{dataset.path} has no generation {generation!r}; run `foundsound pack` first")
+    return Shards.open(folder)
+
+
+def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
+    """Name and content of a generation, so that a run is not resumed with other data."""
+    index = dataset.folder("shards") / generation / INDEX_FILE
+    return {"generation": generation, "index_sha256": hashlib.sha256(index.read_bytes()).hexdigest()}
+
+
+def sounds(shards: Shards, sample_rate_hz: int, channels: int, numbers: list[int]) -> Iterator[np.ndarray]:
+    """Some clips' sounds at a rate: (channels, T) float32 each."""
+    for number in numbers:
+        content = shards.read(number, ("flac",))["flac"]
+        wave_TC, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+        if rate_hz != sample_rate_hz:
+            wave_TC = soxr.resample(wave_TC, rate_hz, sample_rate_hz, quality="HQ")
+        yield with_channels(np.asarray(wave_TC, np.float32), channels)
+
+
+def fitted_codec(dataset: Dataset, generation: str, *, name: str, config: MdctPcaConfig, seed: int) -> Path:
+    """The folder of a closed-form codec; fitted on a seeded draw of the generation's sounds unless it is there."""
+    folder = dataset.folder("codecs") / name
+    if (folder / "codec.json").is_file():
+        return folder
+    shards = open_shards(dataset, generation)
+    drawn = sorted(np.random.default_rng(seed).permutation(len(shards))[:FITTING_CLIPS].tolist())
+    waves = (torch.from_numpy(wave) for wave in sounds(shards, config.sample_rate_hz, config.channels, drawn))
+    MdctPca.fit(waves, config).save(folder)
+    return folder
+
+
+def latent_batches(
+    dataset: Dataset,
+    generation: str,
+    *,
+    codec: Path,
+    name: str,
+    seconds: float,
+    frame_rate_hz: float,
+    frame_size_px: int,
+    plan: Callable[[int], BatchPlan],
+) -> tuple[Samples, Callable[[int], dict[str, Any]]]:
+    """Encode what is pending, and the function that gives batch b as torch tensors.
+
+    Args:
+        dataset: The dataset.
+        generation: Name of the generation of shards.
+        codec: Folder of the codec.
+        name: Name of the latents.
+        seconds: Length of a sample, s.
+        frame_rate_hz: Pictures a second.
+        frame_size_px: Their side, px.
+        plan: From the number of samples to the order of batches.
+    """
+    stage = encode_stage(dataset, str(codec), called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
+    run(dataset, Job(stage=stage, queue=lambda: dataset.pending(stage), batch_rows=32, gpu=True))
+    rate_hz = load_numpy_codec(str(codec)).codec.latent_rate_hz
+    samples = Samples(
+        dataset,
+        generation,
+        latents=name,
+        latent_frames=int(seconds * rate_hz),
+        latent_rate_hz=rate_hz,
+        frame_rate_hz=frame_rate_hz,
+    )
+    order = plan(len(samples))
+
+    def batch_at(number: int) -> dict[str, Any]:
+        return {key: _tensor(value) for key, value in samples.batch(order, number).items()}
+
+    return samples, batch_at
+
+
+def _tensor(value: Any) -> Tensor | Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value

@@ -1,0 +1,51 @@
+"""`foundsound caption`: a sentence for every cut clip."""
+
+from pathlib import Path
+
+from curation.dataset import Dataset
+from pipelines.runner import Job, run
+from pipelines.verbs.result import StageResult
+from pipelines.wiring import caption_stage
+
+
+def caption(
+    dataset: Path,
+    /,
+    *,
+    captioner: str = "label",
+    prompt: str | None = None,
+    name: str | None = None,
+    revision: str | None = None,
+    batch: int = 8,
+    workers: int | None = None,
+    address: str | None = None,
+) -> StageResult:
+    """Caption every cut clip; several captioners stand side by side, `select` chooses.
+
+    Args:
+        dataset: Folder of the dataset.
+        captioner: `label` makes a sentence from the labels; otherwise an audio-language model of the Qwen2-Audio
+            class, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder.
+        prompt: Name of a prompt that comes with foundsound (sound-v1, labelled-sound-v1, sentence-v1), or a .txt file.
+        name: Label under which the captions stand beside others; the model's name when not given.
+        revision: Commit or tag on the Hub.
+        batch: Clips that go through the model at once.
+        workers: Processes; 0 works in this process, without Ray.
+        address: Address of a Ray cluster; Ray is started on this machine when not given.
+    """
+    opened = Dataset(dataset)
+    stage = caption_stage(opened, captioner, prompt=prompt, revision=revision, called=name)
+    listens = stage.captioner.listens
+    tally = run(
+        opened,
+        Job(
+            stage=stage,
+            queue=lambda: opened.pending(stage),
+            batch_rows=batch if listens else 256,
+            workers=workers if listens else 0,
+            default_workers=1,
+            gpu=True,
+            address=address,
+        ),
+    )
+    return StageResult.of(opened, tally, "caption")

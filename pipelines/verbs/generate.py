@@ -1,0 +1,119 @@
+"""`foundsound generate`: sounds from words and pictures, by a trained run."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import soundfile
+from cyclopts import Parameter
+
+from curation.encode import read_frames
+from curation.errors import ArgumentError
+from curation.keys import short_hash
+from curation.tables import publish, temporary_beside, write_bytes
+from models.audiox import AudioX
+from pipelines.progress import Progress
+from pipelines.wiring import device_name
+
+FRAME_RATE_HZ = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateResult:
+    """The sounds that were written."""
+
+    files: list[Path]
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The files and the time."""
+        return {"files": [str(file) for file in self.files], "seconds": self.seconds}
+
+    def __str__(self) -> str:
+        return "\n".join(str(file) for file in self.files)
+
+
+def write_wav(path: Path, wave_CT: np.ndarray, sample_rate_hz: int, about: dict[str, Any]) -> Path:
+    """Write a 16-bit wav in one step, and beside it what it was made from."""
+    temporary = temporary_beside(path)
+    try:
+        soundfile.write(temporary, wave_CT.T, sample_rate_hz, subtype="PCM_16", format="WAV")
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_bytes(path.with_suffix(".json"), json.dumps(about, indent=1, ensure_ascii=False).encode())
+    return path
+
+
+def _pictures(video: Path, side_px: int) -> np.ndarray:
+    from curation.probe import probe
+
+    if probe(video).picture is None:
+        raise ArgumentError(f"{video} has no picture; give a video")
+    return read_frames(video, FRAME_RATE_HZ, side_px)
+
+
+def generate(
+    run: Path,
+    /,
+    *,
+    text: Annotated[list[str] | None, Parameter(name="--text")] = None,
+    video: Path | None = None,
+    seconds: float = 4.0,
+    count: int = 1,
+    steps: int = 25,
+    guidance: float = 3.0,
+    seed: int = 0,
+    out: Path | None = None,
+) -> GenerateResult:
+    """Generate sounds from texts, a video, or both.
+
+    Args:
+        run: Folder of a finished run, or of a model.
+        text: What is to be heard; may be given several times.
+        video: A video to make the sound for.
+        seconds: Length of the sounds, s.
+        count: Sounds for each text.
+        steps: Calls of the network; more is better and slower.
+        guidance: How strongly the prompt is followed; 1 is as learned.
+        seed: Of the noise.
+        out: Folder for the wavs; RUN/generated when not given.
+    """
+    begun = time.perf_counter()
+    if not text and video is None:
+        raise ArgumentError("give --text, --video, or both")
+    if count < 1:
+        raise ArgumentError(f"--count must be at least 1, not {count}")
+    try:
+        model = AudioX.from_pretrained(run, device=device_name())
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
+    texts = [one for one in text or [""] for _ in range(count)]
+    frames = None
+    if video is not None:
+        side_px = int(getattr(model.encoders.frames, "side_px", 224))
+        frames = np.repeat(_pictures(video, side_px)[None], len(texts), axis=0)
+    with Progress("generate", total=steps, unit="steps") as progress:
+        try:
+            waves_BCT = model.generate(
+                texts,
+                frames,
+                seconds=seconds,
+                steps=steps,
+                guidance=guidance,
+                seed=seed,
+                on_step=lambda done, total: progress.advance(),
+            ).numpy()
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
+    folder = (out or run / "generated").resolve()
+    files = []
+    for number, (prompt, wave_CT) in enumerate(zip(texts, waves_BCT, strict=True)):
+        about = {"text": prompt, "video": str(video) if video else None, "seconds": seconds, "number": number}
+        about |= {"steps": steps, "guidance": guidance, "seed": seed}
+        name = f"{number:03d}-{short_hash(about, 8)}.wav"
+        files.append(write_wav(folder / name, wave_CT, model.codec.sample_rate_hz, about))
+    return GenerateResult(files, time.perf_counter() - begun)
