@@ -1,4 +1,36 @@
-"""Measurements of speed, each run as `python -m benchmarks.NAME`.
+"""Measurements of speed, one a module, each against a named peer that does the same thing in the same run.
 
-Each compares two ways of doing one thing in the same run and prints JSON.
+A benchmark is a module with a function `measure() -> Measured`; `python -m benchmarks` runs them all. Nothing here is
+installed or imported by foundsound.
 """
+
+import time
+from collections.abc import Callable
+from importlib import import_module
+
+Measured = dict[str, float | str]
+"""What `measure` gives: `ratio`, how many times as fast as `peer` (above 1 is faster), and the numbers behind it."""
+
+
+def best_seconds(*ways: Callable[[], object], rounds: int) -> list[float]:
+    """Shortest time of each way, s; they take turns, so that what else the machine does meets all of them.
+
+    Args:
+        ways: What is timed; each is run once before, untimed.
+        rounds: How often each is timed, at least 1.
+    """
+    for way in ways:
+        way()
+    best = [float("inf")] * len(ways)
+    for _ in range(rounds):
+        for number, way in enumerate(ways):
+            begun = time.perf_counter()
+            way()
+            best[number] = min(best[number], time.perf_counter() - begun)
+    return best
+
+
+def measure(name: str) -> Measured:
+    """The numbers of one benchmark, by the name of its module."""
+    measured: Measured = import_module(f"benchmarks.{name}").measure()
+    return measured

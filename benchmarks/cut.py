@@ -1,19 +1,15 @@
-"""`cut` and `measure` against a bare ffmpeg command that makes the same two files.
+"""Clips a second through `cut` and `measure` on one worker, against a bare ffmpeg command for the same two files.
 
-Prints JSON: clips a second of both on one worker each, and their ratio. The bare command does none of what the stages
-add: looking into the file first, whitelists and limits, early decoding, refusing short clips, hashing, measuring.
-
-    python -m benchmarks.cut [VIDEO ...]        videos of one's own; without any, four of 10 s at 720p are made
+The bare command does none of what the stages add: looking into the file first, whitelists and limits, early decoding,
+refusing short clips, hashing, measuring.
 """
 
-import json
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks import Measured, best_seconds
 from curation.cut import Cut
 from curation.ffmpeg import ffmpeg_path
 from curation.measure import Measure
@@ -45,35 +41,28 @@ def bare(path: Path, folder: Path) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
 
-def main(arguments: Sequence[str]) -> int:
+def measure(videos: Sequence[Path] = (), rounds: int = ROUNDS) -> Measured:
+    """Of videos of one's own that last 9 s at least, or four of 10 s at 720p that are made."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        videos = [Path(argument) for argument in arguments] or make_videos(folder)
+        videos = videos or make_videos(folder)
         store = MediaStore(root=folder / "media")
-        cut, measure = Cut(media=store), Measure(media=store)
-        seconds = {"bare": 0.0, "cut": 0.0, "measure": 0.0}
-        for _ in range(ROUNDS):  # alternating, so that whatever else the machine does falls on all of them
+        stage_cut, stage_measure = Cut(media=store), Measure(media=store)
+        span = {"start_ms": CLIP_START_MS, "duration_ms": CLIP_DURATION_MS}
+
+        def ours() -> None:
             for video in videos:
-                begun = time.perf_counter()
+                stage_measure.measure(stage_cut.cut(video, span, folder))
+
+        def theirs() -> None:
+            for video in videos:
                 bare(video, folder)
-                ready = time.perf_counter()
-                values = cut.cut(video, {"start_ms": CLIP_START_MS, "duration_ms": CLIP_DURATION_MS}, folder)
-                done = time.perf_counter()
-                measure.measure(values)
-                seconds["bare"] += ready - begun
-                seconds["cut"] += done - ready
-                seconds["measure"] += time.perf_counter() - done
-    clips = ROUNDS * len(videos)
-    result = {
-        "clips": clips,
-        "seconds_a_clip": {name: round(value / clips, 4) for name, value in seconds.items()},
-        "bare_clips_a_second": round(clips / seconds["bare"], 3),
-        "cut_and_measure_clips_a_second": round(clips / (seconds["cut"] + seconds["measure"]), 3),
-        "ratio": round(seconds["bare"] / (seconds["cut"] + seconds["measure"]), 3),
+
+        ours_s, theirs_s = best_seconds(ours, theirs, rounds=rounds)
+    return {
+        "ratio": theirs_s / ours_s,
+        "peer": "one bare ffmpeg command a clip",
+        "clips_a_second": len(videos) / ours_s,
+        "peer_clips_a_second": len(videos) / theirs_s,
+        "clips": len(videos),
     }
-    print(json.dumps(result, indent=2))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -51,7 +51,8 @@ class BlobRef:
 class BlobWriter:
     """Appends arrays to one new file of a folder; for one thread of one process.
 
-    The file is made with the first array, so a worker that had nothing to write leaves nothing.
+    The file is made with the first array, so a worker that had nothing to write leaves nothing. It is open only from an
+    append to the next `sync()`, so a worker that is done need not be told.
 
     Args:
         folder: Where the file is made; made itself if it is not there.
@@ -78,7 +79,7 @@ class BlobWriter:
         content = np.ascontiguousarray(array, dtype=dtype).tobytes()
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self.folder / self.blob).open("xb")
+            self._file = (self.folder / self.blob).open("ab")
             sync_path(self.folder)
         padding = -self._end_bytes % ALIGN_BYTES
         offset_bytes = self._end_bytes + padding
@@ -89,20 +90,16 @@ class BlobWriter:
     def sync(self) -> None:
         """Bring everything appended so far onto the disk; call it once a batch, before its rows are committed."""
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Sync and close the file; nothing can be appended afterwards to this file."""
-        if self._file is not None:
-            self.sync()
-            self._file.close()
+            with self._file as file:
+                file.flush()
+                os.fsync(file.fileno())
+            self._file = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.sync()
 
 
 class BlobReader:

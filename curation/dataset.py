@@ -79,11 +79,11 @@ class Dataset:
         """Make an empty dataset in a new or empty folder.
 
         Raises:
-            ArgumentError: The folder holds something.
+            ArgumentError: The folder holds something, or is a file.
         """
         folder = Path(path).expanduser().resolve()
-        if folder.exists() and any(folder.iterdir()):
-            raise ArgumentError(f"{folder} is not empty and not a dataset; give another folder with --out")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ArgumentError(f"{folder} is a file, or not empty and not a dataset; give another folder with --out")
         for name, schema in TABLES.items():
             write_parquet(folder / name / "part-0-schema.parquet", schema.empty_table())
         config = {"schema_version": SCHEMA_VERSION, "roots": {"media": "media"}, "sources": []}

@@ -130,7 +130,7 @@ class Fetch(Stage):
             values=values,
             recorded=not (row["fetched"] and row["original_sha256"] == sha256),
             also=[*([segmented] if segmented else []), *cuts],
-            again=self._again(row, sha256, clips, cuts),
+            again=self._again(row, sha256, clips, segmented, cuts),
         )
 
     def _original(self, session: Session, row: Row, folder: Path) -> Download:
@@ -162,14 +162,22 @@ class Fetch(Stage):
 
     def _segment(self, row: Row, sha256: str, original: Path) -> Outcome:
         """The clips of a video that no list gives spans of, now that its length is known."""
-        key = row["video_key"]
+        key, attempt = row["video_key"], int(row["segment_attempts"]) + 1
+        begun = time.perf_counter()
         try:
             length_ms = self.segment.length_ms(original)
             clips = self.segment.clips(row, length_ms)
         except ClipError as error:
-            return Outcome(stage="segment", key=key, input=sha256, attempt=1, error=error)
-        values = {"clips": len(clips), "length_ms": length_ms}
-        return Outcome(stage="segment", key=key, input=sha256, attempt=1, values=values, clips=clips)
+            return Outcome(stage="segment", key=key, input=sha256, attempt=attempt, error=error, seconds=_since(begun))
+        return Outcome(
+            stage="segment",
+            key=key,
+            input=sha256,
+            attempt=attempt,
+            values={"clips": len(clips), "length_ms": length_ms},
+            clips=clips,
+            seconds=_since(begun),
+        )
 
     def _cut(self, clip: Row, sha256: str, original: Path, folder: Path, is_cut: bool) -> Outcome:
         """One clip out of the original; from a source of cut clips it starts at the original's start."""
@@ -186,17 +194,28 @@ class Fetch(Stage):
             stage="cut", key=clip["clip_id"], input=sha256, attempt=attempt, values=values, seconds=_since(begun)
         )
 
-    def _again(self, row: Row, sha256: str, clips: Sequence[Row], cuts: Sequence[Outcome]) -> Row | None:
-        """The request for those clips whose cut failed in passing, or None."""
-        failed = {
-            cut.key: int(cut.attempt or 1)
-            for cut in cuts
-            if cut.error and not CODES[cut.error.code][0] and int(cut.attempt or 1) < MAX_ATTEMPTS
-        }
-        if not failed:
+    def _again(
+        self, row: Row, sha256: str, clips: Sequence[Row], segmented: Outcome | None, cuts: Sequence[Outcome]
+    ) -> Row | None:
+        """The request for what failed in passing, the segmenting or the cut of some clips; None if nothing did."""
+        failed = {cut.key: int(cut.attempt or 1) for cut in cuts if _is_passing(cut)}
+        to_segment = segmented is not None and _is_passing(segmented)
+        if not failed and not to_segment:
             return None
-        waiting = [{**clip, "attempts": failed[clip["clip_id"]]} for clip in clips if clip["clip_id"] in failed]
-        return {**row, "clips": waiting, "to_segment": False, "fetched": True, "original_sha256": sha256}
+        return {
+            **row,
+            "clips": [{**clip, "attempts": failed[clip["clip_id"]]} for clip in clips if clip["clip_id"] in failed],
+            "to_segment": to_segment,
+            "segment_attempts": int(row["segment_attempts"]) + 1,
+            "fetched": True,
+            "original_sha256": sha256,
+        }
+
+
+def _is_passing(outcome: Outcome) -> bool:
+    """Whether an inner stage is to be tried again."""
+    attempt = int(outcome.attempt or 1)
+    return outcome.error is not None and not CODES[outcome.error.code][0] and attempt < MAX_ATTEMPTS
 
 
 def _since(begun: float) -> float:
@@ -225,7 +244,7 @@ def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "listed"
 
     Returns:
         One row a video (or clip), sorted by key: the video's columns, `clips` to cut as structs, `to_segment`,
-        `fetched`, `original_sha256`, `original_suffix`, `attempts`, `is_cut`.
+        `segment_attempts`, `fetched`, `original_sha256`, `original_suffix`, `attempts`, `is_cut`.
     """
     reopen = stage.reopen()
     is_clip = stage.grain == "clip"
@@ -241,9 +260,9 @@ def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "listed"
     cuts AS ({_latest(dataset, stage.cut, "key, input")}),
     segmented AS ({_latest(dataset, stage.segment, "key")}),
     to_segment AS (
-        SELECT DISTINCT annotations.key AS video_key FROM annotations
-        LEFT JOIN segmented ON segmented.key = annotations.key AND segmented.final
-        WHERE annotations.grain = 'video' AND segmented.key IS NULL
+        SELECT DISTINCT annotations.key AS video_key, coalesce(segmented.attempt, 0) AS attempts FROM annotations
+        LEFT JOIN segmented ON segmented.key = annotations.key
+        WHERE annotations.grain = 'video' AND NOT coalesce(segmented.final, false)
     ),
     had AS (SELECT DISTINCT key FROM cuts WHERE code IS NULL),
     wanted AS (
@@ -260,14 +279,14 @@ def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "listed"
             list({{clip_id: wanted.clip_id, start_ms: wanted.start_ms, duration_ms: wanted.duration_ms,
                 attempts: wanted.attempts}} ORDER BY wanted.start_ms, wanted.clip_id)
                 FILTER (wanted.clip_id IS NOT NULL) AS clips,
-            bool_or({whole}) AS to_segment
+            bool_or({whole}) AS to_segment, coalesce(max(to_segment.attempts), 0) AS segment_attempts
         FROM videos
         LEFT JOIN wanted ON wanted.video_key = videos.video_key
         LEFT JOIN to_segment ON to_segment.video_key = videos.video_key
         WHERE (wanted.clip_id IS NOT NULL OR {whole}) {own}
         GROUP BY ALL
     )
-    SELECT due.key, due.key AS input, video.*, due.start_ms, due.clips, due.to_segment,
+    SELECT due.key, due.key AS input, video.*, due.start_ms, due.clips, due.to_segment, due.segment_attempts,
         {is_clip} AS is_cut,
         fetched.key IS NOT NULL AND fetched.code IS NULL AS fetched,
         fetched.original_sha256, fetched.original_suffix, coalesce(fetched.attempt, 0) AS attempts

@@ -24,7 +24,8 @@ from curation.stage import Stage, how
 from curation.tables import Row
 
 MIN_LENGTH_MS = 1_000
-"""Shorter sound makes no clip. Source: ours; the shortest that the networks trained on the clips still use."""
+"""Shorter sound makes no segment. Source: ours; a video that short is no music. A clip of the whole length may have any
+length: how short is too short is for `select` to say."""
 
 MAX_MISSING_S = 0.5
 """How much of the announced length may be missing, s. Source: ours, as in the stage `cut`."""
@@ -104,9 +105,10 @@ class Segment(Stage):
         if probed.sound_end_s is not None and probed.sound_end_s - length_s > MAX_MISSING_S:
             announced = f"{probed.sound_end_s:.3f} s of sound were announced"
             raise ClipError(Code.TRUNCATED, f"{announced}, {length_s:.3f} s could be decoded")
-        if length_s == 0.0:
-            raise ClipError(Code.EMPTY, "the sound stream has no samples")
-        return round(length_s * 1000)
+        length_ms = round(length_s * 1000)
+        if length_ms == 0:
+            raise ClipError(Code.EMPTY, f"the sound stream has no samples, or below a millisecond: {length_s:.6f} s")
+        return length_ms
 
 
 def spans(length_ms: int, segment_ms: int) -> list[tuple[int, int]]:
@@ -120,12 +122,12 @@ def spans(length_ms: int, segment_ms: int) -> list[tuple[int, int]]:
         (start_ms, duration_ms) of consecutive clips. The rest at the end is dropped, unless it is all there is.
 
     Raises:
-        ClipError: TOO_SHORT, below `MIN_LENGTH_MS`.
+        ClipError: TOO_SHORT, below `MIN_LENGTH_MS`, where segments are asked for.
     """
     if segment_ms < 0 or 0 < segment_ms < MIN_LENGTH_MS:
         raise ValueError(f"segment_ms must be 0 or at least {MIN_LENGTH_MS}, not {segment_ms}")
-    if length_ms < MIN_LENGTH_MS:
-        raise ClipError(Code.TOO_SHORT, f"{length_ms} ms of sound; a clip needs {MIN_LENGTH_MS} ms")
+    if segment_ms and length_ms < MIN_LENGTH_MS:
+        raise ClipError(Code.TOO_SHORT, f"{length_ms} ms of sound; a segment needs {MIN_LENGTH_MS} ms")
     if segment_ms == 0 or length_ms < segment_ms:
         return [(0, length_ms)]
     return [(start_ms, segment_ms) for start_ms in range(0, length_ms - segment_ms + 1, segment_ms)]

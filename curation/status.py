@@ -68,7 +68,8 @@ def _of_lists(dataset: Dataset) -> StageStatus:
     counted = StageStatus()
     for source in dataset.config["sources"]:
         counted.add("done", None, source["rows"] - source["rejected"])
-        counted.add("set_aside", "MALFORMED", source["rejected"])
+        if source["rejected"]:
+            counted.add("set_aside", "MALFORMED", source["rejected"])
     return counted
 
 

@@ -95,20 +95,35 @@ class _Worker:
 def start_ray(address: str | None = None) -> None:
     """Connect to Ray once in this process: to a cluster, or to one of our own on this machine.
 
-    Usage statistics and the dashboard stay off, and worker output stays out of the results on standard output.
+    Ray of our own keeps to this machine: it listens on 127.0.0.1 only, reports no usage, and has no dashboard. Worker
+    output stays out of the results on standard output.
 
     Args:
         address: Of a running cluster; None starts Ray here.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address is None:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read by `import ray`: one node, on 127.0.0.1
     import ray
 
     if ray.is_initialized():
         return
     settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
+        _keep_dashboard_from_starting()
         settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
     ray.init(address=address, **settings)
+
+
+def _keep_dashboard_from_starting() -> None:
+    """Let Ray start without its dashboard process.
+
+    With `include_dashboard=False` and usage reports off that process is started all the same, serves nothing, and asks
+    the addresses of three cloud providers where it runs. Source: ray 2.60, `dashboard/modules/usage_stats`; measured.
+    """
+    from ray._private.node import Node
+
+    Node.start_api_server = lambda self, **settings: None
 
 
 class RayActors:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from curation.dataset import Dataset
-from curation.errors import CODES, MAX_ATTEMPTS, ClipError, StoppedError
+from curation.errors import CODES, MAX_ATTEMPTS, ArgumentError, ClipError, StoppedError
 from curation.facts import fact_row
 from curation.lock import writer_lock
 from curation.stage import Outcome, Stage
@@ -48,6 +48,9 @@ class Job:
         default_workers: How many actors None means.
         gpu: Whether a worker takes a GPU where there is one.
         address: Of a Ray cluster.
+
+    Raises:
+        ArgumentError: `workers` is negative or `batch_rows` below 1.
     """
 
     stage: Stage
@@ -58,6 +61,12 @@ class Job:
     default_workers: int = 2
     gpu: bool = False
     address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise ArgumentError(f"--workers must be 0 (this process) or more, not {self.workers}")
+        if self.batch_rows < 1:
+            raise ArgumentError(f"--batch must be at least 1, not {self.batch_rows}")
 
 
 @dataclass(slots=True)

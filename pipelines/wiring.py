@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from captioning.caption import Caption
 from captioning.labels import LABEL_CAPTIONER, LABEL_PROMPT, LabelCaptioner
@@ -25,6 +26,9 @@ from retrieval_index.index import Index
 if TYPE_CHECKING:
     from models.codecs.codec import Codec
     from models.encoders.clap import ClapEncoder
+
+UNLOADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
+"""What loading weights raises: files that are missing, that do not fit together, of other shapes, or damaged."""
 
 
 def device_name() -> str:
@@ -112,11 +116,14 @@ def load_clap(name_or_path: str, revision: str | None = None) -> ClapEmbedder:
     Raises:
         ArgumentError: It cannot be loaded.
     """
+    from transformers.utils import logging
+
     from models.encoders.clap import ClapEncoder
 
+    logging.disable_progress_bar()  # of "Loading weights", which takes a moment; downloads keep theirs
     try:
         encoder = ClapEncoder.from_pretrained(name_or_path, device=device_name(), revision=revision)
-    except (OSError, ValueError) as error:
+    except UNLOADABLE as error:
         raise ArgumentError(f"no CLAP can be loaded from {name_or_path!r}: {error}") from error
     return ClapEmbedder(encoder)
 
@@ -192,7 +199,7 @@ def load_numpy_codec(name_or_path: str) -> NumpyCodec:
 
     try:
         return NumpyCodec(load_codec(name_or_path))
-    except (OSError, ValueError) as error:
+    except UNLOADABLE as error:
         raise ArgumentError(f"no codec can be loaded from {name_or_path!r}: {error}") from error
 
 

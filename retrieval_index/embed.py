@@ -15,7 +15,7 @@ import pyarrow as pa
 import soundfile
 
 from curation.blobs import BlobWriter
-from curation.errors import ClipError, Code, DatasetError
+from curation.errors import DatasetError
 from curation.media import MediaStore
 from curation.names import plain_name
 from curation.schema import column, table
@@ -99,16 +99,13 @@ class Embed(Stage):
 
         return work
 
-    def _embed(self, rows: Sequence[Row], embedder: Embedder) -> list[_Embedded | ClipError]:
+    def _embed(self, rows: Sequence[Row], embedder: Embedder) -> list[_Embedded]:
         """Embed the sounds of a batch; windows of equal length go through the network together."""
         rate_hz = embedder.sample_rate_hz
-        answers: list[_Embedded | ClipError] = []
+        answers: list[_Embedded] = []
         waiting: dict[int, list[tuple[Wave, Vectors]]] = defaultdict(list)
         for row in rows:
             wave_T = self._sound(row, rate_hz)
-            if not len(wave_T):
-                answers.append(ClipError(Code.EMPTY, "the cut sound has no samples"))
-                continue
             cut = windows(wave_T, rate_hz, embedder.window_s, self.hop_ratio)
             vectors_WD = np.empty((len(cut), embedder.dimension), np.float32)
             starts_s = [start_s for start_s, _ in cut]
@@ -131,9 +128,7 @@ class Embed(Stage):
                 f"media file {path} of clip {row['key']} cannot be decoded ({error}); delete it and fetch again"
             ) from error
 
-    def _outcome(self, key: str, answer: _Embedded | ClipError, writer: BlobWriter) -> Outcome:
-        if isinstance(answer, ClipError):
-            return Outcome(key=key, error=answer)
+    def _outcome(self, key: str, answer: _Embedded, writer: BlobWriter) -> Outcome:
         if not np.isfinite(answer.vectors_WD).all():
             raise ValueError(f"the embedder {self.called!r} gave vectors that are not finite for clip {key}")
         place = writer.append(answer.vectors_WD.astype(np.float16))

@@ -43,10 +43,11 @@ class Line:
 
 
 def _not_utf8(file: Path, data: bytes, position: int, offset: int) -> ArgumentError:
-    looks = " (it looks like UTF-16)" if offset <= 1 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+    is_utf16 = offset <= 1 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    looks, encoding = (" (it looks like UTF-16)", "utf-16") if is_utf16 else ("", "latin1")
     return ArgumentError(
         f"{file} is not UTF-8: byte 0x{data[position]:02X} at offset {offset}{looks}; "
-        f"convert it first, as with `iconv -f latin1 -t utf-8`"
+        f"convert it first, as with `iconv -f {encoding} -t utf-8`"
     )
 
 

@@ -36,6 +36,8 @@ from pipelines.verbs.result import codes_text
 from pipelines.verbs.select import select
 from pipelines.verbs.status import StatusResult, status
 from pipelines.verbs.train import train
+from pipelines.wiring import embedder_of
+from retrieval_index.index import Index
 
 WHERE = "measure.silence_ratio < 0.95 AND measure.still_ratio < 0.95"
 """What the quickstart refuses: sound that is nearly all silence, and pictures that do not move."""
@@ -141,11 +143,14 @@ def _untrained_clap(folder: Path, seed: int) -> Path:
     return folder
 
 
-def _precision(dataset: Path, index_name: str, labels: dict[str, str]) -> float:
+def _precision(folder: Path, labels: dict[str, str]) -> float:
+    """Mean precision at 5 of all queries, asked of one index."""
+    searched = Index.open(folder, embedder=embedder_of(folder))
+    asked = [(text, label) for label, texts in QUERIES.items() for text in texts]
+    answers = searched.query_text([text for text, _ in asked], k=5)
     scores = [
-        precision_at_5([labels[hit.clip_id] for hit in query(dataset, text, index=index_name, k=5).hits], label)
-        for label, texts in QUERIES.items()
-        for text in texts
+        precision_at_5([labels[hit.clip_id] for hit in hits], label)
+        for hits, (_, label) in zip(answers, asked, strict=True)
     ]
     return sum(scores) / len(scores)
 
@@ -164,7 +169,7 @@ def _search(dataset: Path, seed: int) -> dict[str, float]:
         vectors = "clap" if name == "trained" else name
         embed(dataset, embedder=str(clap), name=vectors)
         index(dataset, selection="test", name=f"test-{name}", embedder=str(clap), vectors=vectors)
-        found[name] = _precision(dataset, f"test-{name}", labels)
+        found[name] = _precision(opened.folder("indexes") / f"test-{name}", labels)
     index(dataset, selection="train", embedder=str(claps["trained"]))
     return {**found, "chance": 1 / len(QUERIES)}
 

@@ -18,7 +18,7 @@ from pipelines.wiring import device_name
 NAME = "audiox-tiny"
 SECONDS = 4.0
 FRAME_RATE_HZ = 5.0
-CODEC = MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=64)
+CODEC = MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=96)
 
 
 def text_source(name_or_path: str) -> EncoderSource:

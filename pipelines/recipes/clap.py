@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers.utils import logging
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
@@ -87,6 +88,7 @@ def train_clap_tiny(
             on_step=on_step,
             device=device_name(),
         )
+    logging.disable_progress_bar()  # of writing the weights, which takes a moment
     clap.save(folder / "model")
     write_bytes(written, json.dumps(settings, indent=1).encode())
     return {"clips": len(captioned), "steps": steps, "loss": float(np.mean(losses[-20:]))}

@@ -33,16 +33,24 @@ def open_shards(dataset: Dataset, generation: str) -> Shards:
     Raises:
         ArgumentError: There is no such generation.
     """
-    folder = dataset.folder("shards") / generation
-    if not (folder / INDEX_FILE).is_file():
+    return Shards.open(_index_file(dataset, generation).parent)
+
+
+def _index_file(dataset: Dataset, generation: str) -> Path:
+    file = dataset.folder("shards") / generation / INDEX_FILE
+    if not file.is_file():
         raise ArgumentError(f"{dataset.path} has no generation {generation!r}; run `foundsound pack` first")
-    return Shards.open(folder)
+    return file
 
 
 def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
-    """Name and content of a generation, so that a run is not resumed with other data."""
-    index = dataset.folder("shards") / generation / INDEX_FILE
-    return {"generation": generation, "index_sha256": hashlib.sha256(index.read_bytes()).hexdigest()}
+    """Name and content of a generation, so that a run is not resumed with other data.
+
+    Raises:
+        ArgumentError: There is no such generation.
+    """
+    content = _index_file(dataset, generation).read_bytes()
+    return {"generation": generation, "index_sha256": hashlib.sha256(content).hexdigest()}
 
 
 def sounds(shards: Shards, sample_rate_hz: int, channels: int, numbers: list[int]) -> Iterator[np.ndarray]:

@@ -42,12 +42,12 @@ WHERE had.state = 'set_aside'
 QUALIFY row_number() OVER (PARTITION BY had.code ORDER BY had.key) <= {rows}"""
 """Keys are of clips or of videos. Addresses are shown without user and password."""
 
-_CUT_SOUNDS = """
-SELECT cut.key, min(cut.audio_sha256) AS audio_sha256,
+_SAID = """
+SELECT drawn.key, any_value(drawn.audio_sha256) AS audio_sha256,
     min(coalesce(annotations.captions[1], annotations.labels[1])) AS text
-FROM cut JOIN clips ON clips.clip_id = cut.key
+FROM drawn JOIN clips ON clips.clip_id = drawn.key
 LEFT JOIN annotations ON annotations.key IN (clips.clip_id, clips.video_key)
-WHERE cut.state = 'done' GROUP BY cut.key ORDER BY cut.key"""
+GROUP BY drawn.key ORDER BY drawn.key"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +116,12 @@ def real_sounds(dataset: Dataset, page: Path, seed: int = 0) -> Section:
     """Some clips of the dataset, drawn by seed, with their captions or labels."""
     if not dataset.has_stage("cut"):
         return Section("Real sounds", [])
-    rows = dataset.sql(_CUT_SOUNDS)
-    drawn = rows.take(np.sort(np.random.default_rng(seed).permutation(rows.num_rows)[:SOUNDS])).to_pylist()
-    files = [(dataset.media.path(row["audio_sha256"], ".flac"), row["text"] or "") for row in drawn]
+    cut = dataset.sql("SELECT key, audio_sha256 FROM cut WHERE state = 'done' ORDER BY key")
+    drawn = cut.take(np.random.default_rng(seed).permutation(cut.num_rows)[:SOUNDS])
+    rows = dataset.sql(_SAID, drawn=drawn).to_pylist()
+    files = [(dataset.media.path(row["audio_sha256"], ".flac"), row["text"] or "") for row in rows]
     sounds = [Sound(link(page, file), text) for file, text in files if file.is_file()]
-    return Section("Real sounds", sounds, f"{len(sounds)} of {rows.num_rows:,} clips, drawn by seed {seed}")
+    return Section("Real sounds", sounds, f"{len(sounds)} of {cut.num_rows:,} clips, drawn by seed {seed}")
 
 
 def generated_sounds(dataset: Dataset, page: Path) -> list[Section]:

@@ -21,7 +21,7 @@ def embed(
     workers: int | None = None,
     address: str | None = None,
 ) -> StageResult:
-    """Embed every cut sound with CLAP: 10 s windows every 5 s, as unit vectors.
+    """Embed every cut sound with CLAP, as unit vectors: windows of its length (10 s as published) that overlap by half.
 
     Args:
         dataset: Folder of the dataset.

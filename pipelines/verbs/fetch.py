@@ -10,6 +10,7 @@ from curation.cut import Cut
 from curation.dataset import Dataset
 from curation.download.download import Limits
 from curation.download.source import parse_source
+from curation.errors import ArgumentError
 from curation.fetch import Fetch, fetch_queue
 from curation.media import MediaStore
 from curation.segment import Segment
@@ -88,7 +89,10 @@ def fetch(
         address: Address of a Ray cluster; Ray is started on this machine when not given.
     """
     opened = Dataset(dataset)
-    limits = Limits(timeout_s=timeout_s)
+    try:
+        limits = Limits(timeout_s=timeout_s)
+    except ValueError as error:
+        raise ArgumentError(f"--timeout-s: {error}") from error
     stage = _stage(
         opened,
         source,

@@ -6,21 +6,33 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from curation.dataset import Dataset
+from curation.errors import ArgumentError
 from curation.lists.ingest import IngestReport, ingest
+
+SHOWN_REJECTS = 5
+"""Rejected lines that are shown; all of them are in the table `rejects`."""
 
 
 class ManifestResult:
-    """What an ingest did."""
+    """What an ingest did.
 
-    def __init__(self, report: IngestReport) -> None:
+    Args:
+        report: Its counts.
+        rejects: The first rejected lines: `line` and `reason`.
+    """
+
+    def __init__(self, report: IngestReport, rejects: list[dict[str, Any]]) -> None:
         self.report = report
+        self.rejects = rejects
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts of the ingest."""
-        return self.report.as_dict()
+        """The counts of the ingest, and the first rejected lines."""
+        return {**self.report.as_dict(), "first_rejects": self.rejects}
 
     def __str__(self) -> str:
-        return str(self.report)
+        lines = [f"  line {reject['line']}: {reject['reason']}" for reject in self.rejects]
+        more = self.report.rejected - len(self.rejects)
+        return "\n".join([str(self.report), *lines, *([f"  and {more:,} more, in the table rejects"] if more else [])])
 
 
 def manifest(
@@ -46,6 +58,11 @@ def manifest(
         media_root: Folder below which the `path` rows lie; the list's own folder when not given.
         labels: class_labels_indices.csv, for AudioSet.
     """
+    if not file.is_file():
+        raise ArgumentError(f"{file} is not a file")
     dataset = Dataset.open_or_create(out)
     report = ingest(dataset, kind, file, name=name, split=split, media_root=media_root, labels_file=labels)
-    return ManifestResult(report)
+    rejects = dataset.sql(
+        f"SELECT line, reason FROM rejects WHERE list = ? ORDER BY line LIMIT {SHOWN_REJECTS}", [report.list]
+    )
+    return ManifestResult(report, rejects.to_pylist())

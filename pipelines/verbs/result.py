@@ -29,8 +29,8 @@ class StageResult:
     @classmethod
     def of(cls, dataset: Dataset, tally: Tally, *names: str) -> "StageResult":
         """The result with the present counts of the stages named."""
-        counts = status(dataset)
-        return cls(stages={k: v for k, v in counts.items() if k.partition(":")[0] in names}, tally=tally)
+        counts = {name: of for name, of in status(dataset).items() if name.partition(":")[0] in names}
+        return cls(stages=counts or {names[0]: StageStatus()}, tally=tally)
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`: the counts, as `status --json` prints them, and the seconds of this run."""

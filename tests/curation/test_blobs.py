@@ -41,7 +41,6 @@ def test_a_reader_sees_what_was_appended_after_it_opened(tmp_path: Path) -> None
     second = writer.append(np.arange(7.0))
     writer.sync()
     assert pickle.loads(pickle.dumps(reader)).read(second)[-1] == reader.read(second)[-1] == 6.0
-    writer.close()
 
 
 def test_gather_joins_in_order_over_files(tmp_path: Path) -> None:

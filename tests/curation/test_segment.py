@@ -22,13 +22,14 @@ VIDEO = {"video_key": "k", "platform": "youtube", "video_id": "abc", "segment_ms
         (9_999, 10_000, [(0, 9_999)]),
         (1_000, 10_000, [(0, 1_000)]),
         (123_456, 0, [(0, 123_456)]),
+        (40, 0, [(0, 40)]),
     ],
 )
 def test_spans(length_ms, segment_ms, expected):
     assert spans(length_ms, segment_ms) == expected
 
 
-def test_too_short_for_any_clip():
+def test_too_short_for_any_segment():
     with pytest.raises(ClipError) as refused:
         spans(999, 10_000)
     assert refused.value.code == Code.TOO_SHORT
