@@ -1,0 +1,99 @@
+"""The small parts of training: schedule, average, generators, meter, run folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.training.ema import Ema, EmaSettings
+from models.training.meter import Meter
+from models.training.run_folder import ReportLog, open_run
+from models.training.schedule import Schedule
+from models.training.step import StepResult, sample_rngs
+
+
+def test_the_schedule_warms_up_and_falls_to_its_floor():
+    schedule = Schedule(peak=2.0, warmup_clips=100, decay="cosine", floor=0.1)
+    assert schedule.rate(50, 1100) == pytest.approx(1.0)
+    assert schedule.rate(100, 1100) == pytest.approx(2.0)
+    assert schedule.rate(600, 1100) == pytest.approx(1.1), "half way between 2 and 0.2"
+    assert schedule.rate(1100, 1100) == pytest.approx(0.2)
+    assert schedule.rate(5000, 1100) == pytest.approx(0.2)
+    assert Schedule(peak=2.0, warmup_clips=0).rate(10**9, 100) == 2.0
+
+
+def test_the_average_is_the_weighted_sum_and_forgets_its_start():
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 100.0)
+    ema = Ema(network)
+    settings = EmaSettings(halflife_clips=8, rampup_ratio=0.5)
+    assert settings.decay(8, 0) == 0.0, "nothing of the random start is kept"
+    assert settings.decay(8, 1000) == pytest.approx(0.5), "one half-life"
+    assert settings.decay(4, 8) == pytest.approx(0.5), "a half-life of 4 after 8 clips"
+    for value, decay in ((4.0, 0.0), (8.0, 0.5), (2.0, 0.25)):
+        nn.init.constant_(network.weight, value)
+        ema.update(network, decay)
+    assert float(ema.network.weight.detach()) == pytest.approx(0.25 * 6 + 0.75 * 2)
+    assert not ema.network.weight.requires_grad
+
+
+def test_the_published_decay_is_this_halflife():
+    assert EmaSettings(halflife_clips=332_693).decay(48, 10**9) == pytest.approx(0.9999, abs=1e-9)
+
+
+def test_a_samples_generator_does_not_depend_on_the_batch_it_is_in():
+    together = [rng.random() for rng in sample_rngs(5, 10, 6)]
+    parts = [rng.random() for first in (10, 13) for rng in sample_rngs(5, first, 3)]
+    assert together == parts
+    assert len(set(together)) == 6
+    assert together != [rng.random() for rng in sample_rngs(6, 10, 6)]
+
+
+def test_the_meter_weighs_by_counts_and_starts_again():
+    meter = Meter()
+    for loss, first in ((1.0, [6.0, 3.0]), (3.0, [0.0, 0.0]), (2.0, [4.0, 1.0])):
+        tallies = {"first": torch.tensor(first), "none": torch.zeros(2)}
+        result = StepResult(loss=torch.tensor(loss), tallies=tallies)
+        meter.add(result, loss=loss, gradient_norm=loss, clips=2)
+    with meter.waiting():
+        pass
+    report = meter.report()
+    assert (report["loss"], report["gradient_norm"], report["first"]) == (2.0, 2.0, 2.5)
+    assert "none" not in report, "a mean of nothing is not a number"
+    assert 0 <= report["data_wait_fraction"] <= 1
+    assert "first" not in meter.report()
+
+
+def test_a_run_folder_refuses_other_settings_and_names_them(tmp_path):
+    settings = {"recipe": {"width": 8, "betas": (0.9, 0.99)}, "data": "a"}
+    open_run(tmp_path / "run", settings)
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    open_run(tmp_path / "run", settings)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert json.loads(before)["versions"]["torch"] == torch.__version__
+    with pytest.raises(ValueError, match=r"recipe\.width: 8 there, 16 here"):
+        open_run(tmp_path / "run", {"recipe": {"width": 16, "betas": (0.9, 0.99)}, "data": "a"})
+
+
+def test_a_log_forgets_what_will_be_done_again_and_what_was_cut_short(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
+    ReportLog(path, after_step=2).add({"step": 3, "loss": float(np.float64(0.5))})
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Schedule(peak=0.0, warmup_clips=0),
+        lambda: Schedule(peak=1.0, warmup_clips=-1),
+        lambda: Schedule(peak=1.0, warmup_clips=0, floor=1.5),
+        lambda: EmaSettings(halflife_clips=0),
+        lambda: EmaSettings(halflife_clips=1, rampup_ratio=-1.0),
+    ],
+)
+def test_settings_out_of_range_say_the_value(make):
+    with pytest.raises(ValueError, match=r"is (0|-1|1\.5|0\.0|-1\.0)"):
+        make()
