@@ -16,6 +16,7 @@ import soundfile
 import soxr
 
 from curation.blobs import BlobWriter
+from curation.ffmpeg import input_options
 from curation.media import MediaStore
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
@@ -73,7 +74,7 @@ def read_frames(path: Path, rate_hz: float, size_px: int) -> np.ndarray:
         (N, size_px, size_px, 3) uint8, RGB.
     """
     frames: list[np.ndarray] = []
-    with av.open(str(path)) as container:
+    with av.open(str(path), options=input_options()) as container:
         stream = container.streams.video[0]
         for frame in container.decode(stream):
             while frame.time is not None and len(frames) <= frame.time * rate_hz + 1e-6:

@@ -115,7 +115,7 @@ class Fetch(Stage):
             try:
                 download = self._original(session, row, folder)
             except ClipError as error:
-                return Outcome(key=row["key"], error=error)
+                return self._lost(row, error) if row["fetched"] else Outcome(key=row["key"], error=error)
             sha256 = file_sha256(download.path)
             clips, segmented = list(row["clips"] or ()), None
             if row["to_segment"]:
@@ -129,6 +129,23 @@ class Fetch(Stage):
             key=row["key"],
             values=values,
             recorded=not (row["fetched"] and row["original_sha256"] == sha256),
+            also=[*([segmented] if segmented else []), *cuts],
+            again=self._again(row, sha256, clips, segmented, cuts),
+        )
+
+    def _lost(self, row: Row, error: ClipError) -> Outcome:
+        """A video that was fetched once and cannot be had now: only what still waited for it is set aside."""
+        sha256, clips, segmented = row["original_sha256"], list(row["clips"] or ()), None
+        cuts = [
+            Outcome(stage="cut", key=clip["clip_id"], input=sha256, attempt=int(clip["attempts"]) + 1, error=error)
+            for clip in clips
+        ]
+        if row["to_segment"]:
+            attempt = int(row["segment_attempts"]) + 1
+            segmented = Outcome(stage="segment", key=row["video_key"], input=sha256, attempt=attempt, error=error)
+        return Outcome(
+            key=row["key"],
+            recorded=False,
             also=[*([segmented] if segmented else []), *cuts],
             again=self._again(row, sha256, clips, segmented, cuts),
         )
@@ -231,6 +248,27 @@ def _latest(dataset: Dataset, stage: Stage, by: str) -> str:
     return _LATEST.format(final=is_final_sql(), parts=parts, by=by)
 
 
+def _answers(dataset: Dataset, stage: Fetch) -> str:
+    """SQL of what is there: the latest answers of the three stages, videos still to be segmented, clips that are cut.
+
+    A clip is cut when the fetch of its original, of either grain, is committed too; a kill between the two commits
+    leaves a cut whose video is fetched again.
+    """
+    return f"""fetched AS ({_latest(dataset, stage, "key")}),
+    cuts AS ({_latest(dataset, stage.cut, "key, input")}),
+    segmented AS ({_latest(dataset, stage.segment, "key")}),
+    to_segment AS (
+        SELECT DISTINCT annotations.key AS video_key, coalesce(segmented.attempt, 0) AS attempts FROM annotations
+        LEFT JOIN segmented ON segmented.key = annotations.key
+        WHERE annotations.grain = 'video' AND NOT coalesce(segmented.final, false)
+    ),
+    had AS (
+        SELECT DISTINCT cuts.key FROM cuts JOIN clips ON clips.clip_id = cuts.key
+        JOIN "fetch" AS got ON got.original_sha256 = cuts.input AND got.key IN (clips.clip_id, clips.video_key)
+        WHERE cuts.code IS NULL
+    )"""
+
+
 def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "listed", "whole"] = "all") -> pa.Table:
     """What `fetch` still has to do.
 
@@ -250,21 +288,13 @@ def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "listed"
     is_clip = stage.grain == "clip"
     unit = "wanted.clip_id" if is_clip else "videos.video_key"
     whole = "false" if is_clip or rows == "listed" else "to_segment.video_key IS NOT NULL"
-    taken = "false" if rows == "whole" else "true"
+    taken = "clips.origin = 'segment'" if rows == "whole" else "true"
     own = " AND (videos.platform = 'youtube')" if is_clip else ""
     if stage.source is None:
         own += " AND videos.platform <> 'youtube'"
     start = "wanted.start_ms" if is_clip else "NULL"
     query = f"""
-    WITH fetched AS ({_latest(dataset, stage, "key")}),
-    cuts AS ({_latest(dataset, stage.cut, "key, input")}),
-    segmented AS ({_latest(dataset, stage.segment, "key")}),
-    to_segment AS (
-        SELECT DISTINCT annotations.key AS video_key, coalesce(segmented.attempt, 0) AS attempts FROM annotations
-        LEFT JOIN segmented ON segmented.key = annotations.key
-        WHERE annotations.grain = 'video' AND NOT coalesce(segmented.final, false)
-    ),
-    had AS (SELECT DISTINCT key FROM cuts WHERE code IS NULL),
+    WITH {_answers(dataset, stage)},
     wanted AS (
         SELECT clips.clip_id, clips.video_key, clips.start_ms, clips.duration_ms, coalesce(cuts.attempt, 0) AS attempts
         FROM clips

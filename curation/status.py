@@ -16,20 +16,22 @@ STAGES = ("manifest", "fetch", "segment", "cut", "measure", "tag", "caption", "s
 
 @dataclass(slots=True)
 class StageStatus:
-    """Counts of one stage, in rows of its grain."""
+    """Counts of one stage, in rows of its grain; `inherited` are those of `set_aside` that an earlier stage lost."""
 
     requested: int = 0
     done: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
     pending: int = 0
+    inherited: Counter[str] = field(default_factory=Counter)
 
-    def add(self, state: str, code: str | None, count: int) -> None:
+    def add(self, state: str, code: str | None, count: int, *, inherited: bool = False) -> None:
         """Count rows of one state (`done`, `set_aside` or `pending`)."""
         self.requested += count
         if state == "done":
             self.done += count
         elif state == "set_aside":
             self.set_aside[str(code)] += count
+            self.inherited[str(code)] += count if inherited else 0
         else:
             self.pending += count
 
@@ -84,7 +86,8 @@ def _states(requests: str, parts: str) -> str:
     )
     SELECT coalesce({inherited}, last.code) AS code,
         CASE WHEN {inherited} IS NOT NULL THEN 'set_aside' WHEN last.key IS NULL OR NOT last.final THEN 'pending'
-            WHEN last.code IS NULL THEN 'done' ELSE 'set_aside' END AS state
+            WHEN last.code IS NULL THEN 'done' ELSE 'set_aside' END AS state,
+        {inherited} IS NOT NULL AS inherited
     FROM requested LEFT JOIN last ON requested.key = last.key AND requested.input = last.input"""
 
 
@@ -93,7 +96,7 @@ def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
     if labels == {"video"}:
         return _count(
             dataset,
-            "SELECT coalesce(got.state, 'pending') AS state, got.code FROM videos "
+            "SELECT coalesce(got.state, 'pending') AS state, got.code, false AS inherited FROM videos "
             'LEFT JOIN "fetch" AS got ON got.key = videos.video_key',
         )
     return _count(
@@ -104,7 +107,7 @@ def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
             UNION ALL
             SELECT DISTINCT key, NULL, key FROM annotations WHERE grain = 'video'
         )
-        SELECT coalesce(arg_min(state, rank), 'pending') AS state, arg_min(code, rank) AS code
+        SELECT coalesce(arg_min(state, rank), 'pending') AS state, arg_min(code, rank) AS code, false AS inherited
         FROM (
             SELECT unit, got.state, got.code,
                 CASE got.state WHEN 'done' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END AS rank
@@ -116,7 +119,7 @@ def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
 
 def _count(dataset: Dataset, states: str) -> StageStatus:
     counted = StageStatus()
-    rows = dataset.sql(f"SELECT state, code, count(*) AS n FROM ({states}) GROUP BY ALL").to_pylist()
+    rows = dataset.sql(f"SELECT state, code, inherited, count(*) AS n FROM ({states}) GROUP BY ALL").to_pylist()
     for row in rows:
-        counted.add(row["state"], row["code"], row["n"])
+        counted.add(row["state"], row["code"], row["n"], inherited=row["inherited"])
     return counted

@@ -9,11 +9,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from curation.errors import StoppedError
 from curation.stage import Outcome, Stage
 from curation.tables import Row
+from pipelines.scratch import use_scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,18 @@ class InProcess:
 class _Worker:
     """The Ray actor: opens the stage once, then works on batch after batch."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, scratch: Path) -> None:
+        use_scratch(scratch)
         self._work = stage.open()
 
     def work(self, rows: Sequence[Row]) -> tuple[list[Outcome], float]:
         begun = time.perf_counter()
         outcomes = self._work(rows)
         return outcomes, time.perf_counter() - begun
+
+
+_own_session = False
+"""Whether `start_ray` has started Ray, and not whoever uses this process."""
 
 
 def start_ray(address: str | None = None) -> None:
@@ -106,6 +113,7 @@ def start_ray(address: str | None = None) -> None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # read by `import ray`: one node, on 127.0.0.1
     import ray
 
+    global _own_session
     if ray.is_initialized():
         return
     settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
@@ -113,6 +121,7 @@ def start_ray(address: str | None = None) -> None:
         _keep_dashboard_from_starting()
         settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
     ray.init(address=address, **settings)
+    _own_session = True
 
 
 def _keep_dashboard_from_starting() -> None:
@@ -133,6 +142,7 @@ class RayActors:
 
     Args:
         stage: What to do; pickled to every actor.
+        scratch: Folder of the run for temporary files.
         workers: Number of actors.
         num_cpus: Share of a CPU that an actor asks Ray for; a fraction leaves room for everything else.
         num_gpus: Share of a GPU that an actor asks for.
@@ -143,25 +153,34 @@ class RayActors:
     """Batches in hand of a worker, so that it never waits for the driver. Source: ours."""
 
     def __init__(
-        self, stage: Stage, *, workers: int, num_cpus: float = 0.5, num_gpus: float = 0.0, address: str | None = None
+        self,
+        stage: Stage,
+        *,
+        scratch: Path,
+        workers: int,
+        num_cpus: float = 0.5,
+        num_gpus: float = 0.0,
+        address: str | None = None,
     ) -> None:
         start_ray(address)
         import ray
 
         self._ray = ray
         actor = ray.remote(_Worker).options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=-1)
-        self._actors = [actor.remote(stage) for _ in range(workers)]
+        self._actors = [actor.remote(stage, scratch) for _ in range(workers)]
         self._load = [0] * workers
         self._under_way: dict[Any, tuple[int, Sequence[Row]]] = {}
 
     @classmethod
-    def for_stage(cls, stage: Stage, *, workers: int, address: str | None = None, gpu: bool = False) -> Self:
+    def for_stage(
+        cls, stage: Stage, *, scratch: Path, workers: int, address: str | None = None, gpu: bool = False
+    ) -> Self:
         """Actors for one stage; `gpu` gives each a whole GPU where there is one."""
         start_ray(address)
         import ray
 
         has_gpu = gpu and ray.cluster_resources().get("GPU", 0) >= 1
-        return cls(stage, workers=workers, num_gpus=1.0 if has_gpu else 0.0, address=address)
+        return cls(stage, scratch=scratch, workers=workers, num_gpus=1.0 if has_gpu else 0.0, address=address)
 
     def has_room(self) -> bool:
         """Whether some worker has fewer than `DEPTH` batches."""
@@ -202,6 +221,9 @@ class RayActors:
         return not self._under_way
 
     def close(self) -> None:
-        """Kill the actors."""
+        """Kill the actors; in the middle of work Ray is left instead, since it would complain of every task."""
+        if self._under_way and _own_session:
+            self._ray.shutdown()
+            return
         for actor in self._actors:
             self._ray.kill(actor)

@@ -19,6 +19,8 @@ from curation.errors import ArgumentError, FoundsoundError
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# Waiting threads sleep. Spinning ones are 30 times slower on cores that something else uses too, see docs/log.md.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def program_version() -> str:

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -23,6 +24,7 @@ from curation.stage import Outcome, Stage
 from curation.tables import Row
 from pipelines.engine import Engine, Finished, InProcess, RayActors
 from pipelines.progress import Progress
+from pipelines.scratch import scratch_folder
 
 COMMIT_EVERY_S = 5.0
 COMMIT_EVERY_ROWS = 10_000
@@ -193,11 +195,11 @@ class _Run:
         self._progress.advance(set_aside=outcome.error is not None)
 
 
-def _engine(job: Job, batches: int) -> Engine:
+def _engine(job: Job, batches: int, scratch: Path) -> Engine:
     if job.workers == 0 or (job.workers is None and job.address is None and batches <= HANDFUL_BATCHES):
         return InProcess(job.stage)
     workers = max(1, min(job.workers or job.default_workers, batches))
-    return RayActors.for_stage(job.stage, workers=workers, address=job.address, gpu=job.gpu)
+    return RayActors.for_stage(job.stage, scratch=scratch, workers=workers, address=job.address, gpu=job.gpu)
 
 
 def run(dataset: Dataset, job: Job) -> Tally:
@@ -224,8 +226,9 @@ def run(dataset: Dataset, job: Job) -> Tally:
         rows = job.queue().to_pylist()
         tally = Tally()
         if rows:
+            scratch = stack.enter_context(scratch_folder())
             progress = stack.enter_context(Progress(job.stage.NAME, total=len(rows)))
-            engine = _engine(job, -(-len(rows) // job.batch_rows))
+            engine = _engine(job, -(-len(rows) // job.batch_rows), scratch)
             stack.callback(engine.close)
             state = _Run(dataset, job, engine, progress)
             tally = state.tally

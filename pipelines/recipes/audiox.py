@@ -1,6 +1,6 @@
 """The recipe `audiox-tiny`: AudioX at a size that two CPU cores train in a minute."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,35 @@ def text_source(name_or_path: str) -> EncoderSource:
     return EncoderSource(kind=kind, path=name_or_path)
 
 
+def _own_clap(dataset: Dataset) -> str:
+    """The folder of the CLAP that was trained on the dataset.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    own = dataset.folder("runs") / "clap-tiny" / "model"
+    if not own.is_dir():
+        raise ArgumentError(
+            f"audiox-tiny needs a text encoder: give --text-encoder laion/clap-htsat-unfused (or a T5, or a folder), "
+            f"or train one on this dataset: foundsound train clap-tiny --data {dataset.path}"
+        )
+    return str(own)
+
+
+def _watch(progress: Progress, last: dict[str, float]) -> Callable[[Mapping[str, float]], None]:
+    """What is told of every line of the log: it shows the line, and keeps the newest values in `last`."""
+    shown = 0
+
+    def on_report(report: Mapping[str, float]) -> None:
+        nonlocal shown
+        last.update(report)
+        seen = int(report["clips_seen"])
+        progress.advance(seen - shown, note=f"loss {report.get('loss', float('nan')):.3f}")
+        shown = seen
+
+    return on_report
+
+
 def train_audiox_tiny(
     dataset: Dataset,
     folder: Path,
@@ -62,13 +91,7 @@ def train_audiox_tiny(
     Returns:
         What there is to say: clips trained on, clips seen, last loss.
     """
-    own = dataset.folder("runs") / "clap-tiny" / "model"
-    if text_encoder is None and not own.is_dir():
-        raise ArgumentError(
-            f"audiox-tiny needs a text encoder: give --text-encoder laion/clap-htsat-unfused (or a T5, or a folder), "
-            f"or train one on this dataset: foundsound train clap-tiny --data {dataset.path}"
-        )
-    sources = ConditionSources(text=text_source(text_encoder or str(own)), frames=tiny_frames())
+    sources = ConditionSources(text=text_source(text_encoder or _own_clap(dataset)), frames=tiny_frames())
     recipe = audiox_tiny(
         latent_channels=CODEC.latent_channels,
         text_width=sources.text.text_encoder("cpu").text_width,
@@ -87,18 +110,9 @@ def train_audiox_tiny(
         plan=lambda count: BatchPlan(n_samples=count, batch_size=recipe.batch_clips, seed=seed),
     )
     last: dict[str, float] = {}
+    device = device_name()
+    data = {**generation_identity(dataset, generation), "seconds": seconds or SECONDS}
     with Progress("train", total=recipe.training.total_clips, unit="clips") as progress:
-        shown = 0
-
-        def on_report(report: Mapping[str, float]) -> None:
-            nonlocal shown
-            last.update(report)
-            seen = int(report["clips_seen"])
-            progress.advance(seen - shown, note=f"loss {report.get('loss', float('nan')):.3f}")
-            shown = seen
-
-        device = device_name()
-        data = {**generation_identity(dataset, generation), "seconds": seconds or SECONDS}
         model = train_audiox(
             recipe,
             batch_at,
@@ -107,7 +121,7 @@ def train_audiox_tiny(
             folder=folder,
             data=data,
             device=device,
-            on_report=on_report,
+            on_report=_watch(progress, last),
         )
     if model is None:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")

@@ -24,6 +24,25 @@ STEPS = 300
 WINDOW_S = 4
 
 
+def _captioned(
+    dataset: Dataset, generation: str, config: TinyClapConfig
+) -> tuple[list[np.ndarray], list[list[str]], list[str]]:
+    """The clips with captions: the first window of each sound, (T,) float32, its captions, and its labels as one text.
+
+    Raises:
+        ArgumentError: There are fewer than two.
+    """
+    shards = open_shards(dataset, generation)
+    abouts = [shards.about(i) for i in range(len(shards))]
+    captioned = [i for i, about in enumerate(abouts) if about["captions"]]
+    if len(captioned) < 2:
+        raise ArgumentError(f"generation {generation!r} has {len(captioned)} clips with captions; caption it first")
+    window_samples = config.window_s * config.sample_rate_hz
+    waves = [wave_CT[0][:window_samples] for wave_CT in sounds(shards, config.sample_rate_hz, 1, captioned)]
+    labels = [" / ".join(abouts[i]["labels"]) or shards.key(i) for i in captioned]
+    return waves, [abouts[i]["captions"] for i in captioned], labels
+
+
 def train_clap_tiny(
     dataset: Dataset,
     folder: Path,
@@ -61,16 +80,7 @@ def train_clap_tiny(
         if json.loads(written.read_text()) != settings:
             raise ArgumentError(f"{folder} holds a run with other settings; give another folder with --out")
         return {"finished_before": True}
-    shards = open_shards(dataset, generation)
-    abouts = [shards.about(i) for i in range(len(shards))]
-    captioned = [i for i, about in enumerate(abouts) if about["captions"]]
-    if len(captioned) < 2:
-        raise ArgumentError(f"generation {generation!r} has {len(captioned)} clips with captions; caption it first")
-    waves = [
-        wave_CT[0][: config.window_s * config.sample_rate_hz]
-        for wave_CT in sounds(shards, config.sample_rate_hz, 1, captioned)
-    ]
-    labels = [" / ".join(abouts[i]["labels"]) or shards.key(i) for i in captioned]
+    waves, captions, labels = _captioned(dataset, generation, config)
     losses: list[float] = []
     with Progress("train", total=steps, unit="steps") as progress:
 
@@ -80,7 +90,7 @@ def train_clap_tiny(
 
         clap = fit_tiny_clap(
             waves,
-            [abouts[i]["captions"] for i in captioned],
+            captions,
             groups=np.unique(labels, return_inverse=True)[1].tolist(),
             config=config,
             steps=steps,
@@ -91,4 +101,4 @@ def train_clap_tiny(
     logging.disable_progress_bar()  # of writing the weights, which takes a moment
     clap.save(folder / "model")
     write_bytes(written, json.dumps(settings, indent=1).encode())
-    return {"clips": len(captioned), "steps": steps, "loss": float(np.mean(losses[-20:]))}
+    return {"clips": len(waves), "steps": steps, "loss": float(np.mean(losses[-20:]))}

@@ -97,7 +97,7 @@ def _aside(dataset: Dataset) -> list[dict[str, object]]:
 def _plots(dataset: Dataset, stages: Mapping[str, StageStatus]) -> list[Plot]:
     codes: Counter[str] = Counter()
     for counts in stages.values():
-        codes.update(counts.set_aside)
+        codes.update(counts.set_aside - counts.inherited)
     plots = [bars("Set aside, by code", codes)] if codes else []
     if not dataset.has_stage("measure"):
         return plots

@@ -12,13 +12,14 @@ from cyclopts import Parameter
 
 from curation.encode import read_frames
 from curation.errors import ArgumentError
-from curation.keys import short_hash
-from curation.tables import publish, temporary_beside, write_bytes
+from curation.keys import file_sha256, short_hash
+from curation.tables import Row, publish, temporary_beside, write_bytes
 from models.audiox import AudioX
 from pipelines.progress import Progress
-from pipelines.wiring import device_name
+from pipelines.wiring import UNLOADABLE, device_name
 
 FRAME_RATE_HZ = 5.0
+WEIGHTS = "network.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,44 @@ def _pictures(video: Path, side_px: int) -> np.ndarray:
     return read_frames(video, FRAME_RATE_HZ, side_px)
 
 
+def _load(run: Path) -> AudioX:
+    try:
+        return AudioX.from_pretrained(run, device=device_name())
+    except UNLOADABLE as error:
+        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
+
+
+def _weights_sha256(run: Path) -> str:
+    """Hash of the network that a run or model folder holds, so that sounds of an older one are not taken for its."""
+    found = [place for place in (run / "model" / WEIGHTS, run / WEIGHTS) if place.is_file()]
+    if not found:
+        raise ArgumentError(f"{run} holds no trained model ({WEIGHTS}); give the folder of a run that has ended")
+    return file_sha256(found[0])
+
+
+def _sound(run: Path, prompts: list[Row], frames_of: Path | None) -> tuple[np.ndarray, int]:
+    """The waves of all prompts, (B, C, T), and their rate; the settings are those of the first."""
+    model, settings = _load(run), prompts[0]
+    frames = None
+    if frames_of is not None:
+        side_px = int(getattr(model.encoders.frames, "side_px", 224))
+        frames = np.repeat(_pictures(frames_of, side_px)[None], len(prompts), axis=0)
+    with Progress("generate", total=settings["steps"], unit="steps") as progress:
+        try:
+            waves_BCT = model.generate(
+                [prompt["text"] for prompt in prompts],
+                frames,
+                seconds=settings["seconds"],
+                steps=settings["steps"],
+                guidance=settings["guidance"],
+                seed=settings["seed"],
+                on_step=lambda done, total: progress.advance(),
+            ).numpy()
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
+    return waves_BCT, model.codec.sample_rate_hz
+
+
 def generate(
     run: Path,
     /,
@@ -69,7 +108,7 @@ def generate(
     seed: int = 0,
     out: Path | None = None,
 ) -> GenerateResult:
-    """Generate sounds from texts, a video, or both.
+    """Generate sounds from texts, a video, or both; sounds that are there already are not made again.
 
     Args:
         run: Folder of a finished run, or of a model.
@@ -87,33 +126,16 @@ def generate(
         raise ArgumentError("give --text, --video, or both")
     if count < 1:
         raise ArgumentError(f"--count must be at least 1, not {count}")
-    try:
-        model = AudioX.from_pretrained(run, device=device_name())
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
+    if video is not None and not video.is_file():
+        raise ArgumentError(f"there is no video {video}")
+    settings = {"seconds": seconds, "steps": steps, "guidance": guidance, "seed": seed}
+    made_by = {"network_sha256": _weights_sha256(run), "video_sha256": file_sha256(video) if video else None}
     texts = [one for one in text or [""] for _ in range(count)]
-    frames = None
-    if video is not None:
-        side_px = int(getattr(model.encoders.frames, "side_px", 224))
-        frames = np.repeat(_pictures(video, side_px)[None], len(texts), axis=0)
-    with Progress("generate", total=steps, unit="steps") as progress:
-        try:
-            waves_BCT = model.generate(
-                texts,
-                frames,
-                seconds=seconds,
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                on_step=lambda done, total: progress.advance(),
-            ).numpy()
-        except ValueError as error:
-            raise ArgumentError(str(error)) from error
+    prompts: list[Row] = [{"text": one, "number": n, **settings, **made_by} for n, one in enumerate(texts)]
     folder = (out or run / "generated").resolve()
-    files = []
-    for number, (prompt, wave_CT) in enumerate(zip(texts, waves_BCT, strict=True)):
-        about = {"text": prompt, "video": str(video) if video else None, "seconds": seconds, "number": number}
-        about |= {"steps": steps, "guidance": guidance, "seed": seed}
-        name = f"{number:03d}-{short_hash(about, 8)}.wav"
-        files.append(write_wav(folder / name, wave_CT, model.codec.sample_rate_hz, about))
+    files = [folder / f"{prompt['number']:03d}-{short_hash(prompt, 8)}.wav" for prompt in prompts]
+    if not all(file.is_file() and file.with_suffix(".json").is_file() for file in files):
+        waves_BCT, rate_hz = _sound(run, prompts, video)
+        for file, prompt, wave_CT in zip(files, prompts, waves_BCT, strict=True):
+            write_wav(file, wave_CT, rate_hz, prompt)
     return GenerateResult(files, time.perf_counter() - begun)
