@@ -73,6 +73,7 @@ def train_audiox_tiny(
     *,
     generation: str,
     text_encoder: str | None,
+    codec: str | None,
     seconds: float | None,
     clips: int | None,
     seed: int,
@@ -84,6 +85,7 @@ def train_audiox_tiny(
         folder: Of the run.
         generation: Name of the shards.
         text_encoder: A CLAP or T5 by name or folder; None takes the dataset's own `runs/clap-tiny`.
+        codec: A codec by name or folder; None fits a closed-form one to the generation, once.
         seconds: Length of the samples, s.
         clips: Clips seen in all.
         seed: Of weights, noise and order.
@@ -92,17 +94,18 @@ def train_audiox_tiny(
         What there is to say: clips trained on, clips seen, last loss.
     """
     sources = ConditionSources(text=text_source(text_encoder or _own_clap(dataset)), frames=tiny_frames())
+    own = codec or str(fitted_codec(dataset, generation, name=NAME, config=CODEC, seed=seed))
+    loaded = load_codec(own, device=device_name())
     recipe = audiox_tiny(
-        latent_channels=CODEC.latent_channels,
+        latent_channels=loaded.latent_channels,
         text_width=sources.text.text_encoder("cpu").text_width,
         **({"total_clips": clips} if clips else {}),
         seed=seed,
     )
-    codec = fitted_codec(dataset, generation, name=NAME, config=CODEC, seed=seed)
     samples, batch_at = latent_batches(
         dataset,
         generation,
-        codec=codec,
+        codec=own,
         name=NAME,
         seconds=seconds or SECONDS,
         frame_rate_hz=FRAME_RATE_HZ,
@@ -110,17 +113,15 @@ def train_audiox_tiny(
         plan=lambda count: BatchPlan(n_samples=count, batch_size=recipe.batch_clips, seed=seed),
     )
     last: dict[str, float] = {}
-    device = device_name()
-    data = {**generation_identity(dataset, generation), "seconds": seconds or SECONDS}
     with Progress("train", total=recipe.training.total_clips, unit="clips") as progress:
         model = train_audiox(
             recipe,
             batch_at,
-            codec=load_codec(codec, device=device),
+            codec=loaded,
             sources=sources,
             folder=folder,
-            data=data,
-            device=device,
+            data={**generation_identity(dataset, generation), "seconds": seconds or SECONDS},
+            device=device_name(),
             on_report=_watch(progress, last),
         )
     if model is None:

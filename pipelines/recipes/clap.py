@@ -49,6 +49,7 @@ def train_clap_tiny(
     *,
     generation: str,
     text_encoder: str | None,
+    codec: str | None,
     seconds: float | None,
     clips: int | None,
     seed: int,
@@ -60,21 +61,17 @@ def train_clap_tiny(
         folder: Of the run.
         generation: Name of the shards.
         text_encoder: Not for this recipe.
+        codec: Not for this recipe.
         seconds: Length of the window, whole seconds.
         clips: Clips seen in all.
         seed: Of weights, order and augmentation.
     """
-    if text_encoder is not None:
-        raise ArgumentError("clap-tiny trains its own text encoder; drop --text-encoder")
+    if text_encoder is not None or codec is not None:
+        raise ArgumentError("clap-tiny trains its own encoders; drop --text-encoder and --codec")
     config = TinyClapConfig(window_s=round(seconds or WINDOW_S))
     steps = STEPS if clips is None else max(1, clips // config.batch_clips)
-    settings = {
-        "recipe": NAME,
-        "steps": steps,
-        "seed": seed,
-        "window_s": config.window_s,
-        **generation_identity(dataset, generation),
-    }
+    settings: dict[str, Any] = {"recipe": NAME, "steps": steps, "seed": seed, "window_s": config.window_s}
+    settings |= generation_identity(dataset, generation)
     written = folder / "config.json"
     if written.is_file() and (folder / "model").is_dir():
         if json.loads(written.read_text()) != settings:

@@ -79,7 +79,7 @@ def latent_batches(
     dataset: Dataset,
     generation: str,
     *,
-    codec: Path,
+    codec: str,
     name: str,
     seconds: float,
     frame_rate_hz: float,
@@ -91,16 +91,16 @@ def latent_batches(
     Args:
         dataset: The dataset.
         generation: Name of the generation of shards.
-        codec: Folder of the codec.
+        codec: A codec by folder or name.
         name: Name of the latents.
         seconds: Length of a sample, s.
         frame_rate_hz: Pictures a second.
         frame_size_px: Their side, px.
         plan: From the number of samples to the order of batches.
     """
-    stage = encode_stage(dataset, str(codec), called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
+    stage = encode_stage(dataset, codec, called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
     run(dataset, Job(stage=stage, queue=lambda: dataset.pending(stage), batch_rows=32, gpu=True))
-    rate_hz = load_numpy_codec(str(codec)).codec.latent_rate_hz
+    rate_hz = load_numpy_codec(codec).codec.latent_rate_hz
     samples = Samples(
         dataset,
         generation,

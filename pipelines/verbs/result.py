@@ -46,4 +46,4 @@ def status_line(name: str, counts: StageStatus) -> str:
     aside = sum(counts.set_aside.values())
     codes = f" ({codes_text(dict(counts.set_aside))})" if aside else ""
     parts = f"{counts.done} done + {aside} set aside{codes} + {counts.pending} pending"
-    return f"{name:<14} {counts.requested:>8} requested = {parts}"
+    return f"{name:<16} {counts.requested:>8} requested = {parts}"

@@ -42,6 +42,7 @@ def train(
     data: Path,
     generation: str = "train",
     text_encoder: str | None = None,
+    codec: str | None = None,
     seconds: float | None = None,
     clips: int | None = None,
     seed: int = 0,
@@ -54,6 +55,7 @@ def train(
         data: Folder of the dataset.
         generation: Name of its shards.
         text_encoder: CLAP or T5 by name on the Hub or by folder; the dataset's own clap-tiny when not given.
+        codec: A codec by folder, or an AutoencoderOobleck on the Hub; a closed-form one fitted here when not given.
         seconds: Length of a training sample, s; 4 when not given.
         clips: Clips seen in all; the recipe's own number when not given.
         seed: Of everything random.
@@ -64,7 +66,14 @@ def train(
     folder = (out or dataset.folder("runs") / recipe).resolve()
     try:
         facts = RECIPES[recipe](
-            dataset, folder, generation=generation, text_encoder=text_encoder, seconds=seconds, clips=clips, seed=seed
+            dataset,
+            folder,
+            generation=generation,
+            text_encoder=text_encoder,
+            codec=codec,
+            seconds=seconds,
+            clips=clips,
+            seed=seed,
         )
     except ValueError as error:  # `models` imports nothing of ours and raises built-in errors for bad settings
         raise ArgumentError(str(error)) from error
