@@ -118,9 +118,13 @@ class Fetch(Stage):
                 return self._lost(row, error) if row["fetched"] else Outcome(key=row["key"], error=error)
             sha256 = file_sha256(download.path)
             clips, segmented = list(row["clips"] or ()), None
-            if row["to_segment"]:
+            is_changed = row["fetched"] and row["original_sha256"] != sha256
+            if is_changed:  # what was made of the earlier file is made of this one too, or it would be pending for ever
+                clips += row["clips_before"] or ()
+            if row["to_segment"] or (is_changed and row["is_whole"]):
                 segmented = self._segment(row, sha256, download.path)
                 clips += [{**clip, "attempts": 0} for clip in segmented.clips]
+            clips = list({clip["clip_id"]: clip for clip in reversed(clips)}.values())[::-1]
             cuts = [self._cut(clip, sha256, download.path, folder, bool(row["is_cut"])) for clip in clips]
             values = self._values(download, sha256)
             if self.originals is not None and download.owned:
@@ -128,7 +132,7 @@ class Fetch(Stage):
         return Outcome(
             key=row["key"],
             values=values,
-            recorded=not (row["fetched"] and row["original_sha256"] == sha256),
+            recorded=is_changed or not row["fetched"],
             also=[*([segmented] if segmented else []), *cuts],
             again=self._again(row, sha256, clips, segmented, cuts),
         )
@@ -219,9 +223,11 @@ class Fetch(Stage):
         to_segment = segmented is not None and _is_passing(segmented)
         if not failed and not to_segment:
             return None
+        before = {clip["clip_id"]: {**clip, "attempts": 0} for clip in [*(row["clips_before"] or ()), *clips]}
         return {
             **row,
             "clips": [{**clip, "attempts": failed[clip["clip_id"]]} for clip in clips if clip["clip_id"] in failed],
+            "clips_before": [clip for key, clip in before.items() if key not in failed],
             "to_segment": to_segment,
             "segment_attempts": int(row["segment_attempts"]) + 1,
             "fetched": True,
@@ -239,28 +245,32 @@ def _since(begun: float) -> float:
     return time.perf_counter() - begun
 
 
-_LATEST = """SELECT *, {final} AS final FROM {parts}
+_LATEST = """SELECT *, {final} AND NOT ({reopened}) AS final FROM {parts}
     QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY finished_at DESC, attempt DESC) = 1"""
 
 
-def _latest(dataset: Dataset, stage: Stage, by: str) -> str:
+def _latest(dataset: Dataset, stage: Stage, by: str, reopen: str | None) -> str:
     parts = parts_sql(part_files(dataset.facts(stage).folder))
-    return _LATEST.format(final=is_final_sql(), parts=parts, by=by)
+    reopened = f"code IS NOT NULL AND {reopen}" if reopen else "false"
+    return _LATEST.format(final=is_final_sql(), reopened=reopened, parts=parts, by=by)
 
 
 def _answers(dataset: Dataset, stage: Fetch) -> str:
-    """SQL of what is there: the latest answers of the three stages, videos still to be segmented, clips that are cut.
+    """SQL of what is there: the latest answers of the three stages, videos to be segmented, clips that are cut.
+
+    An answer that this run reopens is not final, be it the video's own or one that its clips or segments got from it.
 
     A clip is cut when the fetch of its original, of either grain, is committed too; a kill between the two commits
     leaves a cut whose video is fetched again.
     """
-    return f"""fetched AS ({_latest(dataset, stage, "key")}),
-    cuts AS ({_latest(dataset, stage.cut, "key, input")}),
-    segmented AS ({_latest(dataset, stage.segment, "key")}),
-    to_segment AS (
-        SELECT DISTINCT annotations.key AS video_key, coalesce(segmented.attempt, 0) AS attempts FROM annotations
-        LEFT JOIN segmented ON segmented.key = annotations.key
-        WHERE annotations.grain = 'video' AND NOT coalesce(segmented.final, false)
+    reopen = stage.reopen()
+    return f"""fetched AS ({_latest(dataset, stage, "key", reopen)}),
+    cuts AS ({_latest(dataset, stage.cut, "key, input", reopen)}),
+    segmented AS ({_latest(dataset, stage.segment, "key", reopen)}),
+    whole AS (
+        SELECT DISTINCT annotations.key AS video_key, coalesce(segmented.attempt, 0) AS attempts,
+            NOT coalesce(segmented.final, false) AS is_due
+        FROM annotations LEFT JOIN segmented ON segmented.key = annotations.key WHERE annotations.grain = 'video'
     ),
     had AS (
         SELECT DISTINCT cuts.key FROM cuts JOIN clips ON clips.clip_id = cuts.key
@@ -269,59 +279,65 @@ def _answers(dataset: Dataset, stage: Fetch) -> str:
     )"""
 
 
-def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "listed", "whole"] = "all") -> pa.Table:
+def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "whole"] = "all") -> pa.Table:
     """What `fetch` still has to do.
 
     A video is due when it has no final answer yet and something is wanted of it, or when it was fetched and some of
-    its clips were not cut from what was fetched (a kill, a new version of `cut`).
+    its clips were not cut from what was fetched (a kill, a new version of `cut`). A clip that was fetched by itself is
+    not cut from its video again.
 
     Args:
         dataset: The dataset.
         stage: The stage with its knobs.
-        rows: `listed` takes only clips that a list names, `whole` only videos that are to be segmented.
+        rows: `whole` takes only videos that are to be segmented.
 
     Returns:
-        One row a video (or clip), sorted by key: the video's columns, `clips` to cut as structs, `to_segment`,
+        One row a video (or clip), sorted by key: the video's columns, `clips` to cut as structs, `clips_before` that
+        were cut from the file fetched last, `to_segment`, `is_whole` (a list names it without a span),
         `segment_attempts`, `fetched`, `original_sha256`, `original_suffix`, `attempts`, `is_cut`.
     """
-    reopen = stage.reopen()
     is_clip = stage.grain == "clip"
-    unit = "wanted.clip_id" if is_clip else "videos.video_key"
-    whole = "false" if is_clip or rows == "listed" else "to_segment.video_key IS NOT NULL"
-    taken = "clips.origin = 'segment'" if rows == "whole" else "true"
-    own = " AND (videos.platform = 'youtube')" if is_clip else ""
+    unit, start = ("spans.clip_id", "spans.start_ms") if is_clip else ("videos.video_key", "NULL")
+    own = " AND videos.platform = 'youtube'" if is_clip else ""
     if stage.source is None:
         own += " AND videos.platform <> 'youtube'"
-    start = "wanted.start_ms" if is_clip else "NULL"
     query = f"""
     WITH {_answers(dataset, stage)},
-    wanted AS (
-        SELECT clips.clip_id, clips.video_key, clips.start_ms, clips.duration_ms, coalesce(cuts.attempt, 0) AS attempts
+    spans AS (
+        SELECT clips.clip_id, clips.video_key, clips.start_ms, clips.duration_ms, coalesce(cuts.attempt, 0) AS attempts,
+            NOT coalesce(cuts.final, false) AND (had.key IS NULL OR {is_clip} AND fetched.key IS NOT NULL)
+                AND {"clips.origin = 'segment'" if rows == "whole" else "true"} AS is_due,
+            coalesce(cuts.final, false) AS is_before
         FROM clips
         LEFT JOIN fetched ON fetched.key = {"clips.clip_id" if is_clip else "clips.video_key"} AND fetched.code IS NULL
         LEFT JOIN cuts ON cuts.key = clips.clip_id AND cuts.input = fetched.original_sha256
         LEFT JOIN had ON had.key = clips.clip_id
-        WHERE {taken} AND NOT coalesce(cuts.final, false) AND (had.key IS NULL OR fetched.key IS NOT NULL)
-            {"AND clips.origin = 'list'" if is_clip else ""}
+        {"WHERE clips.origin = 'list'" if is_clip else ""}
     ),
     due AS (
         SELECT {unit} AS key, any_value(videos) AS video, any_value({start}) AS start_ms,
-            list({{clip_id: wanted.clip_id, start_ms: wanted.start_ms, duration_ms: wanted.duration_ms,
-                attempts: wanted.attempts}} ORDER BY wanted.start_ms, wanted.clip_id)
-                FILTER (wanted.clip_id IS NOT NULL) AS clips,
-            bool_or({whole}) AS to_segment, coalesce(max(to_segment.attempts), 0) AS segment_attempts
+            list({_SPAN.format(attempts="spans.attempts")} ORDER BY spans.start_ms, spans.clip_id)
+                FILTER (spans.is_due) AS clips,
+            list({_SPAN.format(attempts="0")} ORDER BY spans.start_ms, spans.clip_id)
+                FILTER (spans.is_before) AS clips_before,
+            NOT {is_clip} AND coalesce(bool_or(whole.is_due), false) AS to_segment,
+            NOT {is_clip} AND count(whole.video_key) > 0 AS is_whole,
+            coalesce(max(whole.attempts), 0) AS segment_attempts
         FROM videos
-        LEFT JOIN wanted ON wanted.video_key = videos.video_key
-        LEFT JOIN to_segment ON to_segment.video_key = videos.video_key
-        WHERE (wanted.clip_id IS NOT NULL OR {whole}) {own}
-        GROUP BY ALL
+        LEFT JOIN spans ON spans.video_key = videos.video_key
+        LEFT JOIN whole ON whole.video_key = videos.video_key
+        WHERE true {own}
+        GROUP BY {unit}
     )
-    SELECT due.key, due.key AS input, video.*, due.start_ms, due.clips, due.to_segment, due.segment_attempts,
+    SELECT due.key, due.key AS input, video.*, due.* EXCLUDE (key, video),
         {is_clip} AS is_cut,
         fetched.key IS NOT NULL AND fetched.code IS NULL AS fetched,
         fetched.original_sha256, fetched.original_suffix, coalesce(fetched.attempt, 0) AS attempts
     FROM due LEFT JOIN fetched ON fetched.key = due.key
-    WHERE fetched.key IS NULL OR fetched.code IS NULL OR NOT fetched.final
-        {f"OR ({reopen})" if reopen else ""}
+    WHERE (due.clips IS NOT NULL OR due.to_segment)
+        AND (fetched.key IS NULL OR fetched.code IS NULL OR NOT fetched.final)
     ORDER BY due.key"""
     return dataset.sql(query)
+
+
+_SPAN = "{{clip_id: spans.clip_id, start_ms: spans.start_ms, duration_ms: spans.duration_ms, attempts: {attempts}}}"

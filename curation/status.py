@@ -103,15 +103,15 @@ def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:
         dataset,
         """
         WITH units AS (
-            SELECT clip_id AS unit, clip_id, video_key FROM clips WHERE origin = 'list'
+            SELECT clip_id AS unit, unnest([clip_id, video_key]) AS key FROM clips WHERE origin = 'list'
             UNION ALL
-            SELECT DISTINCT key, NULL, key FROM annotations WHERE grain = 'video'
+            SELECT DISTINCT key, key FROM annotations WHERE grain = 'video'
         )
         SELECT coalesce(arg_min(state, rank), 'pending') AS state, arg_min(code, rank) AS code, false AS inherited
         FROM (
             SELECT unit, got.state, got.code,
                 CASE got.state WHEN 'done' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END AS rank
-            FROM units LEFT JOIN "fetch" AS got ON got.key = units.clip_id OR got.key = units.video_key
+            FROM units LEFT JOIN "fetch" AS got ON got.key = units.key
         )
         GROUP BY unit""",
     )

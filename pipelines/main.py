@@ -19,10 +19,7 @@ from curation.errors import ArgumentError, FoundsoundError
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-"""Threads of torch sleep while they wait. On two cores a second busy program otherwise slows training 12-fold; alone
-it costs 7 % (measured)."""
-# Waiting threads sleep. Spinning ones are 30 times slower on cores that something else uses too, see docs/log.md.
+# Waiting threads sleep: spinning ones are 12 to 30 times slower on cores that something else uses too (docs/log.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
