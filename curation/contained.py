@@ -88,7 +88,7 @@ def run_contained(arguments: Sequence[str], *, scratch: Path, limits: Limits) ->
             start_new_session=True,
         )
     except OSError as error:
-        raise StoppedError(f"cannot start {arguments[0]}: {error}; `foundsound doctor` says what is missing") from error
+        raise StoppedError(f"cannot start {arguments[0]}: {error}; install foundsound again") from error
     with process:
         try:
             _limit(process.pid, limits)

@@ -24,7 +24,8 @@ CONFIG_FILE = "dataset.json"
 _TABLE_VIEWS = {
     "videos": "SELECT video_key, any_value(COLUMNS(* EXCLUDE (video_key, segment_ms))), max(segment_ms) AS segment_ms "
     "FROM {parts} GROUP BY video_key",  # a later list may ask to segment a video that was known by its clips
-    "clips": "SELECT DISTINCT ON (clip_id) * FROM {parts}",
+    "clips": "SELECT clip_id, any_value(COLUMNS(* EXCLUDE (clip_id, prev_clip_id, origin))), "
+    "max(prev_clip_id) AS prev_clip_id, min(origin) AS origin FROM {parts} GROUP BY clip_id",  # `list` before `segment`
     "annotations": "SELECT DISTINCT ON (key, list, line) * FROM {parts} WHERE list IN ({lists})",
     "rejects": "SELECT DISTINCT ON (list, line) * FROM {parts} WHERE list IN ({lists})",
 }

@@ -249,6 +249,9 @@ _LATEST = """SELECT *, {final} AND NOT ({reopened}) AS final FROM {parts}
     QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY finished_at DESC, attempt DESC) = 1"""
 
 
+_SPAN = "{{clip_id: spans.clip_id, start_ms: spans.start_ms, duration_ms: spans.duration_ms, attempts: {attempts}}}"
+
+
 def _latest(dataset: Dataset, stage: Stage, by: str, reopen: str | None) -> str:
     parts = parts_sql(part_files(dataset.facts(stage).folder))
     reopened = f"code IS NOT NULL AND {reopen}" if reopen else "false"
@@ -338,6 +341,3 @@ def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "whole"]
         AND (fetched.key IS NULL OR fetched.code IS NULL OR NOT fetched.final)
     ORDER BY due.key"""
     return dataset.sql(query)
-
-
-_SPAN = "{{clip_id: spans.clip_id, start_ms: spans.start_ms, duration_ms: spans.duration_ms, attempts: {attempts}}}"

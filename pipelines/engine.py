@@ -151,6 +151,9 @@ class RayActors:
 
     DEPTH = 2
     """Batches in hand of a worker, so that it never waits for the driver. Source: ours."""
+    RETRIES = 3
+    """How often a batch is worked on again whose worker died, since a batch that kills every worker would go on for
+    ever. Source: ours."""
 
     def __init__(
         self,
@@ -166,7 +169,9 @@ class RayActors:
         import ray
 
         self._ray = ray
-        actor = ray.remote(_Worker).options(num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=-1)
+        actor = ray.remote(_Worker).options(
+            num_cpus=num_cpus, num_gpus=num_gpus, max_restarts=-1, max_task_retries=self.RETRIES
+        )
         self._actors = [actor.remote(stage, scratch) for _ in range(workers)]
         self._load = [0] * workers
         self._under_way: dict[Any, tuple[int, Sequence[Row]]] = {}
@@ -212,7 +217,10 @@ class RayActors:
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from error
             except self._ray.exceptions.RayActorError as error:
-                raise StoppedError(f"a worker could not be kept alive: {error}") from error
+                keys = ", ".join(str(row["key"]) for row in rows[:4])
+                raise StoppedError(
+                    f"a worker died again and again at a batch that begins with {keys}: {error}"
+                ) from error
             done.append(Finished(rows, outcomes, seconds))
         return done
 

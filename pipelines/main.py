@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from curation.errors import ArgumentError, FoundsoundError
@@ -40,13 +40,14 @@ def make_app() -> App:
         help="From public lists of videos to captioned, searchable audio datasets, and models trained on them. "
         "Every verb takes --json for machines.",
         version=program_version,
+        default_parameter=Parameter(negative=()),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, place in VERBS.items():
-        app.command(place, name=name)
+    for order, (name, (place, sentence)) in enumerate(VERBS.items()):
+        app.command(place, name=name, help=sentence, sort_key=order)
     return app
 
 

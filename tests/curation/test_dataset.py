@@ -56,3 +56,11 @@ def test_a_query_of_a_stage_that_has_not_run_says_so(tmp_path: Path) -> None:
 def test_an_unknown_column_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="colour"):
         Dataset.create(tmp_path / "d").append("clips", [{"clip_id": "a", "colour": "red"}])
+
+
+def test_a_clip_that_a_list_names_and_that_is_a_segment_too_is_one_clip_with_what_both_say(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "dataset")
+    span = {"clip_id": "c", "video_key": "v", "start_ms": 10, "duration_ms": 10}
+    for rows in ([{**span, "origin": "list"}], [{**span, "origin": "segment", "prev_clip_id": "b"}]):
+        dataset.append("clips", rows)
+    assert dataset.sql("SELECT * FROM clips").to_pylist() == [{**span, "prev_clip_id": "b", "origin": "list"}]

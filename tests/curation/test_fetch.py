@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from curation import fetch as fetch_module
 from curation.cut import Cut
 from curation.dataset import Dataset
-from curation.download.download import Limits
+from curation.download.download import Download, Limits, Request
+from curation.download.source import parse_source
+from curation.errors import ClipError, Code
 from curation.fetch import Fetch, fetch_queue
 from curation.lists.ingest import ingest
 from curation.segment import Segment
@@ -21,20 +24,37 @@ from pipelines.runner import Job, Tally, run
 @pytest.fixture
 def dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Dataset:
     monkeypatch.setattr(runner, "RETRY_AFTER_S", (0.01, 0.01))
-    noise = np.random.default_rng(1).normal(0, 0.1, 3 * 48_000)
-    soundfile.write(tmp_path / "a.flac", noise, 48_000)
+    noise(tmp_path / "a.flac", seconds=3)
     return Dataset.create(tmp_path / "dataset")
 
 
-def listed(dataset: Dataset, name: str, *rows: str) -> None:
+def noise(file: Path, *, seconds: int, seed: int = 1) -> None:
+    soundfile.write(file, np.random.default_rng(seed).normal(0, 0.1, seconds * 48_000), 48_000)
+
+
+def listed(dataset: Dataset, name: str, *rows: str, named_by: str = "path") -> None:
     file = dataset.path.parent / f"{name}.csv"
-    file.write_text("\n".join(["path,start_s,duration_s", *rows]) + "\n")
+    file.write_text("\n".join([f"{named_by},start_s,duration_s", *rows]) + "\n")
     ingest(dataset, "table", file)
 
 
-def fetch(dataset: Dataset, rows: Literal["all", "whole"] = "all") -> Tally:
-    cut = Cut(media=dataset.media)
-    stage = Fetch(segment=Segment(), cut=cut, media=dataset.media, limits=Limits())
+def fetch(
+    dataset: Dataset,
+    rows: Literal["all", "whole"] = "all",
+    *,
+    template: Path | None = None,
+    allow_private: bool = False,
+) -> Tally:
+    source = parse_source(str(template)) if template else None
+    stage = Fetch(
+        grain="clip" if source and source.is_cut else "video",
+        source=source,
+        segment=Segment(),
+        cut=Cut(media=dataset.media),
+        media=dataset.media,
+        limits=Limits(),
+        allow_private=allow_private,
+    )
     inner = {"segment": stage.segment, "cut": stage.cut}
     return run(dataset, Job(stage=stage, queue=lambda: fetch_queue(dataset, stage, rows=rows), inner=inner, workers=0))
 
@@ -102,3 +122,59 @@ def test_a_kill_after_the_commit_of_segment_loses_no_clip(dataset: Dataset) -> N
     assert fetch(dataset, "whole").done == 1
     assert counts(dataset, "cut") == {"requested": 1, "done": 1, "set_aside": {}, "pending": 0}
     assert fetch(dataset, "whole").done == 0
+
+
+def test_a_video_that_comes_with_other_bytes_the_next_time_is_segmented_and_cut_anew_as_a_whole(
+    dataset: Dataset,
+) -> None:
+    listed(dataset, "first", "a.flac,0,1", "a.flac,,")
+    fetch(dataset)
+    noise(dataset.path.parent / "a.flac", seconds=3, seed=2)
+    listed(dataset, "second", "a.flac,1,1")
+    fetch(dataset)
+    assert counts(dataset, "cut") == {"requested": 3, "done": 3, "set_aside": {}, "pending": 0}
+    assert counts(dataset, "segment") == {"requested": 1, "done": 1, "set_aside": {}, "pending": 0}
+    assert dataset.sql("SELECT count(DISTINCT input) AS n FROM cut").to_pylist() == [{"n": 1}]
+    assert fetch(dataset).done == 0
+
+
+def test_a_clip_that_was_fetched_by_itself_is_not_cut_from_its_video_too(dataset: Dataset) -> None:
+    folder = dataset.path.parent
+    noise(folder / "abcdefghijk_000000.flac", seconds=1)
+    noise(folder / "abcdefghijk.flac", seconds=3, seed=2)
+    listed(dataset, "first", "abcdefghijk,0,1", "abcdefghijk,1,1", named_by="video_id")
+    fetch(dataset, template=folder / "{video_id}_{start:06d}.flac")
+    by_itself = dataset.sql("SELECT key, input FROM cut").to_pylist()
+    assert counts(dataset, "fetch") == {"requested": 2, "done": 1, "set_aside": {"NOT_FOUND": 1}, "pending": 0}
+    for done in (1, 0):
+        assert fetch(dataset, template=folder / "{video_id}.flac").done == done
+    assert counts(dataset, "fetch") == counts(dataset, "cut")
+    assert counts(dataset, "cut") == {"requested": 2, "done": 2, "set_aside": {}, "pending": 0}
+    assert by_itself[0] in dataset.sql("SELECT key, input FROM cut").to_pylist()
+
+
+def test_what_a_refused_address_lost_of_a_video_fetched_before_is_tried_again_once_it_is_allowed(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = dataset.path.parent / "a.flac"
+
+    class Session:
+        def __init__(self, source: object, *, allow_private: bool, **_: object) -> None:
+            self.allow_private = allow_private
+
+        def get(self, request: Request, folder: Path) -> Download:
+            if not self.allow_private:
+                raise ClipError(Code.FORBIDDEN, "host resolves to the private address 10.0.0.1")
+            return Download(path=file, bytes=file.stat().st_size, suffix=".flac", owned=False)
+
+    monkeypatch.setattr(fetch_module, "Session", Session)
+    listed(dataset, "first", "http://host/a.flac,0,1", named_by="url")
+    fetch(dataset, allow_private=True)
+    listed(dataset, "second", "http://host/a.flac,1,1", "http://host/a.flac,,", named_by="url")
+    fetch(dataset)
+    assert counts(dataset, "cut") == {"requested": 2, "done": 1, "set_aside": {"FORBIDDEN": 1}, "pending": 0}
+    assert counts(dataset, "segment")["set_aside"] == {"FORBIDDEN": 1}
+    fetch(dataset, allow_private=True)
+    assert counts(dataset, "cut") == {"requested": 3, "done": 3, "set_aside": {}, "pending": 0}
+    assert counts(dataset, "segment")["done"] == 1
+    assert fetch(dataset, allow_private=True).done == 0

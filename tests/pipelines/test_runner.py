@@ -6,7 +6,7 @@ import pytest
 from toy_stage import Double
 
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, LockedError
+from curation.errors import ArgumentError, LockedError, StoppedError
 from curation.lock import writer_lock
 from curation.status import status
 from pipelines import runner
@@ -121,3 +121,10 @@ def test_a_folder_with_other_things_is_no_place_for_a_dataset(tmp_path: Path) ->
     with pytest.raises(ArgumentError, match="not empty"):
         Dataset.create(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.slow
+def test_a_row_that_kills_every_worker_stops_the_run_and_is_named(dataset: Dataset, seen: Path) -> None:
+    with pytest.raises(StoppedError, match=f"begins with {18:020d}"):
+        go(dataset, Double(seen=seen, dies_at=18), workers=1)
+    assert len((seen / "18").read_text()) == 4

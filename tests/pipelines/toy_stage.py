@@ -1,5 +1,6 @@
 """A stage for tests of the runner: doubles a number, and fails as the number says."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ class Double(Stage):
     factor: int = 2
     seen: Path = how()
     bug_at: int = how(default=-1)
+    dies_at: int = how(default=-1)
 
     def requests(self) -> str:
         return "SELECT clip_id AS key, clip_id AS input, start_ms FROM clips"
@@ -30,6 +32,8 @@ class Double(Stage):
             number = row["start_ms"]
             with (self.seen / str(number)).open("a") as file:
                 file.write("x")
+            if number == self.dies_at:
+                os._exit(1)
             if number == self.bug_at:
                 raise RuntimeError(f"a bug at {number}")
             if number % 10 == 3:
