@@ -146,15 +146,15 @@ class Cut(Stage):
         return """
         WITH answers AS (
             SELECT clips.clip_id, got.original_sha256, got.code,
-                CASE got.state WHEN 'done' THEN 0 WHEN 'pending' THEN 2 ELSE 3 END AS rank
+                CASE got.state WHEN 'done' THEN 0 WHEN 'pending' THEN 2 ELSE 4 END AS rank
             FROM clips JOIN "fetch" AS got ON got.key = clips.clip_id
             UNION ALL
             SELECT clips.clip_id, got.original_sha256, got.code,
-                CASE got.state WHEN 'done' THEN 1 WHEN 'pending' THEN 2 ELSE 3 END
+                CASE got.state WHEN 'done' THEN 1 WHEN 'pending' THEN 3 ELSE 5 END
             FROM clips JOIN "fetch" AS got ON got.key = clips.video_key
         )
         SELECT clips.clip_id AS key, coalesce(arg_min(answers.original_sha256, answers.rank), '') AS input,
-            CASE WHEN min(answers.rank) = 3 THEN arg_min(answers.code, answers.rank) END AS inherited
+            CASE WHEN min(answers.rank) >= 4 THEN arg_min(answers.code, answers.rank) END AS inherited
         FROM clips LEFT JOIN answers ON answers.clip_id = clips.clip_id GROUP BY clips.clip_id"""
 
     def cut(self, source: Path, clip: Mapping[str, Any], scratch: Path) -> dict[str, Any]:

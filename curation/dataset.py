@@ -22,14 +22,17 @@ from curation.tables import append_part, part_files, rows_to_table, write_bytes,
 CONFIG_FILE = "dataset.json"
 
 _TABLE_VIEWS = {
-    "videos": "SELECT video_key, any_value(COLUMNS(* EXCLUDE (video_key, segment_ms))), max(segment_ms) AS segment_ms "
-    "FROM {parts} GROUP BY video_key",  # a later list may ask to segment a video that was known by its clips
-    "clips": "SELECT clip_id, any_value(COLUMNS(* EXCLUDE (clip_id, prev_clip_id, origin))), "
-    "max(prev_clip_id) AS prev_clip_id, min(origin) AS origin FROM {parts} GROUP BY clip_id",  # `list` before `segment`
     "annotations": "SELECT DISTINCT ON (key, list, line) * FROM {parts} WHERE list IN ({lists})",
     "rejects": "SELECT DISTINCT ON (list, line) * FROM {parts} WHERE list IN ({lists})",
+    "clips": "SELECT clip_id, any_value(COLUMNS(* EXCLUDE (clip_id, prev_clip_id, origin))), "
+    "max(prev_clip_id) AS prev_clip_id, min(origin) AS origin FROM {parts} "  # `list` before `segment`
+    "WHERE origin = 'segment' OR clip_id IN (SELECT key FROM annotations) GROUP BY clip_id",
+    "videos": "SELECT video_key, any_value(COLUMNS(* EXCLUDE (video_key, segment_ms))), max(segment_ms) AS segment_ms "
+    "FROM {parts} WHERE video_key IN (SELECT key FROM annotations UNION ALL SELECT video_key FROM clips) "
+    "GROUP BY video_key",  # a later list may ask to segment a video that was known by its clips
 }
-"""Rows of a list count only once its source stands in `dataset.json`, so half an ingest is never seen."""
+"""Rows of a list count only once its source stands in `dataset.json`, so half an ingest is never seen: neither its
+annotations nor the clips and videos that only they name."""
 
 
 def quoted(text: str) -> str:

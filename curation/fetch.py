@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 
 from curation.cut import Cut
-from curation.dataset import Dataset, is_final_sql, parts_sql
+from curation.dataset import Dataset, is_final_sql, parts_sql, quoted
 from curation.download.download import Download, Limits, Request
 from curation.download.session import Session
 from curation.download.source import Source
@@ -115,7 +115,8 @@ class Fetch(Stage):
             try:
                 download = self._original(session, row, folder)
             except ClipError as error:
-                return self._lost(row, error) if row["fetched"] else Outcome(key=row["key"], error=error)
+                asked = {"source": self._asked(row)}
+                return self._lost(row, error) if row["fetched"] else Outcome(key=row["key"], values=asked, error=error)
             sha256 = file_sha256(download.path)
             clips, segmented = list(row["clips"] or ()), None
             is_changed = row["fetched"] and row["original_sha256"] != sha256
@@ -136,6 +137,10 @@ class Fetch(Stage):
             also=[*([segmented] if segmented else []), *cuts],
             again=self._again(row, sha256, clips, segmented, cuts),
         )
+
+    def _asked(self, row: Row) -> str:
+        """Where a row is asked for: `row` for its own url or path, else the source."""
+        return str(self.source) if row["platform"] == "youtube" else "row"
 
     def _lost(self, row: Row, error: ClipError) -> Outcome:
         """A video that was fetched once and cannot be had now: only what still waited for it is set aside."""
@@ -261,13 +266,15 @@ def _latest(dataset: Dataset, stage: Stage, by: str, reopen: str | None) -> str:
 def _answers(dataset: Dataset, stage: Fetch) -> str:
     """SQL of what is there: the latest answers of the three stages, videos to be segmented, clips that are cut.
 
-    An answer that this run reopens is not final, be it the video's own or one that its clips or segments got from it.
+    What another source did not have is asked for at this one. An answer that this run reopens is not final, be it the
+    video's own or one that its clips or segments got from it.
 
     A clip is cut when the fetch of its original, of either grain, is committed too; a kill between the two commits
     leaves a cut whose video is fetched again.
     """
     reopen = stage.reopen()
-    return f"""fetched AS ({_latest(dataset, stage, "key", reopen)}),
+    elsewhere = f"source NOT IN ('row', {quoted(str(stage.source))})" if stage.source else "false"
+    return f"""fetched AS ({_latest(dataset, stage, "key", f"(({reopen or 'false'}) OR {elsewhere})")}),
     cuts AS ({_latest(dataset, stage.cut, "key, input", reopen)}),
     segmented AS ({_latest(dataset, stage.segment, "key", reopen)}),
     whole AS (

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from curation.errors import LockedError
@@ -57,6 +57,14 @@ def _is_free(file: Path) -> bool:
     return time.time() - heartbeat > STALE_S
 
 
+def _is_ours(file: Path) -> bool:
+    try:
+        holder = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return False
+    return (holder.get("host"), holder.get("pid")) == (socket.gethostname(), os.getpid())
+
+
 @contextmanager
 def writer_lock(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file` while writing.
@@ -78,7 +86,8 @@ def writer_lock(file: Path, what: str) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(HEARTBEAT_S):
-            write_bytes(file, _claim())
+            with suppress(OSError):  # a full disk now may have room at the next beat; the work itself says so too
+                write_bytes(file, _claim())
 
     heart = threading.Thread(target=beat, daemon=True, name="lock-heartbeat")
     heart.start()
@@ -87,4 +96,5 @@ def writer_lock(file: Path, what: str) -> Iterator[None]:
     finally:
         done.set()
         heart.join()
-        file.unlink(missing_ok=True)
+        if _is_ours(file):  # another host takes over after a minute without a beat
+            file.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ from models.codecs.closed_form import MdctPcaConfig
 from models.codecs.codec import load_codec
 from pipelines.progress import Progress
 from pipelines.recipes.data import fitted_codec, generation_identity, latent_batches
+from pipelines.recipes.options import RunOptions
 from pipelines.wiring import device_name
 
 NAME = "audiox-tiny"
@@ -67,47 +68,34 @@ def _watch(progress: Progress, last: dict[str, float]) -> Callable[[Mapping[str,
     return on_report
 
 
-def train_audiox_tiny(
-    dataset: Dataset,
-    folder: Path,
-    *,
-    generation: str,
-    text_encoder: str | None,
-    codec: str | None,
-    seconds: float | None,
-    clips: int | None,
-    seed: int,
-) -> dict[str, Any]:
+def train_audiox_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Train or go on with `audiox-tiny`.
 
     Args:
         dataset: With the generation.
         folder: Of the run.
-        generation: Name of the shards.
-        text_encoder: A CLAP or T5 by name or folder; None takes the dataset's own `runs/clap-tiny`.
-        codec: A codec by name or folder; None fits a closed-form one to the generation, once.
-        seconds: Length of the samples, s.
-        clips: Clips seen in all.
-        seed: Of weights, noise and order.
+        options: What the user said.
 
     Returns:
         What there is to say: clips trained on, clips seen, last loss.
     """
-    sources = ConditionSources(text=text_source(text_encoder or _own_clap(dataset)), frames=tiny_frames())
-    own = codec or str(fitted_codec(dataset, generation, name=NAME, config=CODEC, seed=seed))
-    loaded = load_codec(own, device=device_name())
+    sources = ConditionSources(text=text_source(options.text_encoder or _own_clap(dataset)), frames=tiny_frames())
+    generation, seed = options.generation, options.seed
+    seconds = SECONDS if options.seconds is None else options.seconds
+    codec = options.codec or str(fitted_codec(dataset, generation, name=NAME, config=CODEC, seed=seed))
+    loaded = load_codec(codec, device=device_name())
     recipe = audiox_tiny(
         latent_channels=loaded.latent_channels,
         text_width=sources.text.text_encoder("cpu").text_width,
-        **({"total_clips": clips} if clips else {}),
+        **({} if options.clips is None else {"total_clips": options.clips}),
         seed=seed,
     )
     samples, batch_at = latent_batches(
         dataset,
         generation,
-        codec=own,
+        codec=codec,
         name=NAME,
-        seconds=seconds or SECONDS,
+        seconds=seconds,
         frame_rate_hz=FRAME_RATE_HZ,
         frame_size_px=tiny_frames().side_px,
         plan=lambda count: BatchPlan(n_samples=count, batch_size=recipe.batch_clips, seed=seed),
@@ -120,7 +108,7 @@ def train_audiox_tiny(
             codec=loaded,
             sources=sources,
             folder=folder,
-            data={**generation_identity(dataset, generation), "seconds": seconds or SECONDS},
+            data={**generation_identity(dataset, generation), "seconds": seconds},
             device=device_name(),
             on_report=_watch(progress, last),
         )

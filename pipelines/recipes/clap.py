@@ -5,6 +5,7 @@ It knows the words and sounds of its shards and no others; for general sound tak
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from transformers.utils import logging
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.tables import write_bytes
+from curation.tables import TEMPORARY, write_bytes
 from models.encoders.clap_fit import TinyClapConfig, fit_tiny_clap
 from pipelines.progress import Progress
 from pipelines.recipes.data import generation_identity, open_shards, sounds
+from pipelines.recipes.options import RunOptions
 from pipelines.wiring import device_name
 
 NAME = "clap-tiny"
@@ -43,33 +45,19 @@ def _captioned(
     return waves, [abouts[i]["captions"] for i in captioned], labels
 
 
-def train_clap_tiny(
-    dataset: Dataset,
-    folder: Path,
-    *,
-    generation: str,
-    text_encoder: str | None,
-    codec: str | None,
-    seconds: float | None,
-    clips: int | None,
-    seed: int,
-) -> dict[str, Any]:
+def train_clap_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Train a tiny CLAP on the captions of a generation; a finished run with the same settings is left as it is.
 
     Args:
         dataset: With the generation.
         folder: Of the run.
-        generation: Name of the shards.
-        text_encoder: Not for this recipe.
-        codec: Not for this recipe.
-        seconds: Length of the window, whole seconds.
-        clips: Clips seen in all.
-        seed: Of weights, order and augmentation.
+        options: What the user said.
     """
-    if text_encoder is not None or codec is not None:
+    if options.text_encoder is not None or options.codec is not None:
         raise ArgumentError("clap-tiny trains its own encoders; drop --text-encoder and --codec")
-    config = TinyClapConfig(window_s=round(seconds or WINDOW_S))
-    steps = STEPS if clips is None else max(1, clips // config.batch_clips)
+    generation, seed = options.generation, options.seed
+    config = TinyClapConfig(window_s=WINDOW_S if options.seconds is None else max(1, round(options.seconds)))
+    steps = STEPS if options.clips is None else max(1, options.clips // config.batch_clips)
     settings: dict[str, Any] = {"recipe": NAME, "steps": steps, "seed": seed, "window_s": config.window_s}
     settings |= generation_identity(dataset, generation)
     written = folder / "config.json"
@@ -96,6 +84,10 @@ def train_clap_tiny(
             device=device_name(),
         )
     logging.disable_progress_bar()  # of writing the weights, which takes a moment
-    clap.save(folder / "model")
+    partial = folder / f"{TEMPORARY}model"
+    shutil.rmtree(partial, ignore_errors=True)
+    clap.save(partial)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    partial.rename(folder / "model")
     write_bytes(written, json.dumps(settings, indent=1).encode())
     return {"clips": len(waves), "steps": steps, "loss": float(np.mean(losses[-20:]))}

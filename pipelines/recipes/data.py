@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def latent_batches(
         dataset,
         generation,
         latents=name,
-        latent_frames=int(seconds * rate_hz),
+        latent_frames=math.floor(round(seconds * rate_hz, 6)),
         latent_rate_hz=rate_hz,
         frame_rate_hz=frame_rate_hz,
     )

@@ -26,7 +26,8 @@ def caption(
         dataset: Folder of the dataset.
         captioner: `label` makes a sentence from the labels; otherwise an audio-language model of the Qwen2-Audio
             class, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder.
-        prompt: Name of a prompt that comes with foundsound (sound-v1, labelled-sound-v1, sentence-v1), or a .txt file.
+        prompt: A .txt file, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
+            sentence-v1, sentences-v1.
         name: Label under which the captions stand beside others; the model's name when not given.
         revision: Commit or tag on the Hub.
         batch: Clips that go through the model at once.

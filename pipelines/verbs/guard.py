@@ -35,13 +35,13 @@ class GuardResult:
         )
 
 
-def _entries(text: str, kind: str) -> tuple[str, list[ListRow]]:
+def _entries(text: str, kind: str, media_root: Path | None) -> tuple[str, list[ListRow]]:
     """The name and the rows of NAME=FILE; a row that cannot be read is an error here, since it would guard nothing."""
     name, separator, file = text.partition("=")
     if not separator:
         raise ArgumentError(f"--add wants NAME=FILE, as audiocaps-test=test.csv, not {text!r}")
     rows: list[ListRow] = []
-    for entry in KINDS[kind].read(ListFile(path=Path(file))):
+    for entry in KINDS[kind].read(ListFile(path=Path(file), media_root=media_root)):
         if isinstance(entry, Reject):
             raise ArgumentError(f"{file}, line {entry.line}: {entry.reason}; a guard with holes is none, mend the list")
         rows.append(entry)
@@ -54,6 +54,7 @@ def guard(
     *,
     add: Annotated[list[str] | None, Parameter(name="--add")] = None,
     kind: str = "table",
+    media_root: Path | None = None,
 ) -> GuardResult:
     """Register evaluation lists, and show how many clips overlap them; `select --guard` refuses those clips.
 
@@ -61,12 +62,14 @@ def guard(
         dataset: Folder of the dataset.
         add: NAME=FILE of a list to register; may be given several times.
         kind: Layout of the files: vggsound, audiocaps, v2m, musiccaps or table.
+        media_root: Folder below which the path rows of a table lie, as given to `manifest`; the list's own when not
+            given.
     """
     if kind not in KINDS:
         raise ArgumentError(f"--kind {kind!r} is none of {', '.join(KINDS)}")
     opened = Dataset(dataset)
     for text in add or ():
-        guards.add(opened, *_entries(text, kind))
+        guards.add(opened, *_entries(text, kind, media_root))
     names = guards.guard_names(opened)
     overlaps = guards.overlaps(opened, names).to_pandas()
     spans = guards.read(opened, names)["guard"].to_pylist()

@@ -1,11 +1,12 @@
 """`foundsound manifest`: a published list becomes rows of a dataset."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from curation.dataset import Dataset
+from curation.dataset import CONFIG_FILE, Dataset
 from curation.errors import ArgumentError
 from curation.lists.ingest import IngestReport, ingest
 
@@ -60,8 +61,14 @@ def manifest(
     """
     if not file.is_file():
         raise ArgumentError(f"{file} is not a file")
+    is_new = not (out / CONFIG_FILE).is_file()
     dataset = Dataset.open_or_create(out)
-    report = ingest(dataset, kind, file, name=name, split=split, media_root=media_root, labels_file=labels)
+    try:
+        report = ingest(dataset, kind, file, name=name, split=split, media_root=media_root, labels_file=labels)
+    except ArgumentError:
+        if is_new:  # a list that cannot be read leaves no empty dataset behind
+            shutil.rmtree(dataset.path)
+        raise
     rejects = dataset.sql(
         f"SELECT line, reason FROM rejects WHERE list = ? ORDER BY line LIMIT {SHOWN_REJECTS}", [report.list]
     )

@@ -45,7 +45,7 @@ def pack(
         dataset: Folder of the dataset.
         selection: Name of the selection.
         generation: Name of the generation of shards; the selection's when not given.
-        clips_per_shard: Clips in a shard; 500 clips of 10 s with pictures are about 500 MB.
+        clips_per_shard: Clips in a shard; 500 clips of 10 s with pictures are 0.5 to 1 GB.
     """
     opened = Dataset(dataset)
     shown: Progress | None = None

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from curation.dataset import Dataset
-from curation.errors import ArgumentError
+from curation.errors import ArgumentError, StoppedError
 from pipelines.recipes.audiox import train_audiox_tiny
 from pipelines.recipes.clap import train_clap_tiny
+from pipelines.recipes.options import RunOptions
 
-RECIPES: dict[str, Callable[..., dict[str, Any]]] = {"audiox-tiny": train_audiox_tiny, "clap-tiny": train_clap_tiny}
+RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
+    "audiox-tiny": train_audiox_tiny,
+    "clap-tiny": train_clap_tiny,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +66,15 @@ def train(
         out: Folder of the run; DATASET/runs/RECIPE when not given.
     """
     begun = time.perf_counter()
+    options = RunOptions(
+        generation=generation, seed=seed, text_encoder=text_encoder, codec=codec, seconds=seconds, clips=clips
+    )
     dataset = Dataset(data)
     folder = (out or dataset.folder("runs") / recipe).resolve()
     try:
-        facts = RECIPES[recipe](
-            dataset,
-            folder,
-            generation=generation,
-            text_encoder=text_encoder,
-            codec=codec,
-            seconds=seconds,
-            clips=clips,
-            seed=seed,
-        )
+        facts = RECIPES[recipe](dataset, folder, options)
     except ValueError as error:  # `models` imports nothing of ours and raises built-in errors for bad settings
         raise ArgumentError(str(error)) from error
+    except FloatingPointError as error:
+        raise StoppedError(f"training stopped: {error}") from error
     return TrainResult(folder, facts, time.perf_counter() - begun)

@@ -89,7 +89,7 @@ def dataset(tmp_path: Path) -> Dataset:
     made = Dataset.create(tmp_path / "dataset")
     videos = {"a": "v", "b": "v", "c": "w", "d": "w"}
     made.append("videos", [{"video_key": key, "platform": "youtube", "video_id": key} for key in ("v", "w")])
-    made.append("clips", [{"clip_id": clip, "video_key": video} for clip, video in videos.items()])
+    made.append("clips", [{"clip_id": clip, "video_key": video, "origin": "segment"} for clip, video in videos.items()])
     annotate(made, "one", ("a", "clip", ["rain", "dog"], []), ("v", "video", ["rain"], ["It pours."]))
     annotate(made, "two", ("a", "clip", ["wind"], ["A dog barks.", "Rain."]), ("d", "clip", ["owl"], []))
     cut(made, tmp_path, a=0.25, b=0.5, c=0.75, d=None)

@@ -117,7 +117,11 @@ class Made:
             "videos", [{"video_key": key, "platform": "youtube", "video_id": row["video_id"]} for row, key in keyed]
         )
         dataset.append(
-            "clips", [{"video_key": key, "origin": "list", **{name: row[name] for name in span}} for row, key in keyed]
+            "clips",
+            [
+                {"video_key": key, "origin": "list" if row["said"] else "segment", **{name: row[name] for name in span}}
+                for row, key in keyed
+            ],
         )
         dataset.append("annotations", [said for row, key in keyed for said in self._said(row, key)])
         fetched, cut, measured = [], [], []

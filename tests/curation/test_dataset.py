@@ -13,7 +13,7 @@ from curation.tables import TEMPORARY, part_files, remove_leftovers, rows_to_tab
 
 
 def clip(n: int) -> dict[str, object]:
-    return {"clip_id": f"c{n}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "list"}
+    return {"clip_id": f"c{n}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "segment"}
 
 
 def test_the_same_row_in_two_parts_is_one_row(tmp_path: Path) -> None:
@@ -63,4 +63,17 @@ def test_a_clip_that_a_list_names_and_that_is_a_segment_too_is_one_clip_with_wha
     span = {"clip_id": "c", "video_key": "v", "start_ms": 10, "duration_ms": 10}
     for rows in ([{**span, "origin": "list"}], [{**span, "origin": "segment", "prev_clip_id": "b"}]):
         dataset.append("clips", rows)
+    dataset.append("annotations", [{"key": "c", "grain": "clip", "list": "one", "line": 1}])
+    dataset.add_source({"list": "one", "rows": 1, "rejected": 0})
     assert dataset.sql("SELECT * FROM clips").to_pylist() == [{**span, "prev_clip_id": "b", "origin": "list"}]
+
+
+def test_what_only_an_uncommitted_list_names_is_not_seen(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "dataset")
+    dataset.append("annotations", [{"key": "c1", "grain": "clip", "list": "half", "line": 1}])
+    dataset.append("videos", [{"video_key": "v", "platform": "youtube", "video_id": "v"}])
+    dataset.append("clips", [{**clip(1), "origin": "list"}])
+    counts = "SELECT (SELECT count(*) FROM clips) AS clips, (SELECT count(*) FROM videos) AS videos"
+    assert dataset.sql(counts).to_pylist() == [{"clips": 0, "videos": 0}]
+    dataset.add_source({"list": "half", "rows": 1, "rejected": 0})
+    assert dataset.sql(counts).to_pylist() == [{"clips": 1, "videos": 1}]

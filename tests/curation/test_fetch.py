@@ -178,3 +178,18 @@ def test_what_a_refused_address_lost_of_a_video_fetched_before_is_tried_again_on
     assert counts(dataset, "cut") == {"requested": 3, "done": 3, "set_aside": {}, "pending": 0}
     assert counts(dataset, "segment")["done"] == 1
     assert fetch(dataset, allow_private=True).done == 0
+
+
+def test_what_one_source_does_not_have_is_asked_for_at_another_and_not_twice_at_the_same(dataset: Dataset) -> None:
+    there, empty = dataset.path.parent / "there", dataset.path.parent / "empty"
+    for folder in (there, empty):
+        folder.mkdir()
+    noise(there / "abcdefghijk.flac", seconds=3)
+    listed(dataset, "ids", "abcdefghijk,0,1", "lmnopqrstuv,0,1", named_by="video_id")
+    assert fetch(dataset, template=empty / "{video_id}.flac").set_aside == {"NOT_FOUND": 2}
+    assert fetch(dataset, template=empty / "{video_id}.flac").set_aside == {}
+    assert fetch(dataset, template=there / "{video_id}.flac").done == 1
+    for stage in ("fetch", "cut"):
+        assert counts(dataset, stage) == {"requested": 2, "done": 1, "set_aside": {"NOT_FOUND": 1}, "pending": 0}
+    again = fetch(dataset, template=there / "{video_id}.flac")
+    assert (again.done, again.set_aside) == (0, {})

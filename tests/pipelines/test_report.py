@@ -61,6 +61,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     captions = {name: f"{HOSTILE} {name}" for name in sounds}
     made = tone_dataset(tmp_path_factory.mktemp("report") / "a data set #1 100%", sounds, captions)
     made.append("videos", [{"video_key": f"dead{n}", "platform": "url", "url": dead(n)} for n in range(9)])
+    made.append(
+        "annotations", [{"key": f"dead{n}", "grain": "video", "list": "listed", "line": 99 + n} for n in range(9)]
+    )
     cut = Cut(media=made.media)
     fetch = Fetch(segment=Segment(), cut=cut, media=made.media, limits=Limits())
     write_facts(made, fetch, [(f"dead{n}", Code.NOT_FOUND, {}, "x") for n in range(9)])

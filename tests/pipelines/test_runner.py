@@ -17,7 +17,7 @@ from pipelines.runner import Job, run
 def dataset(tmp_path: Path) -> Dataset:
     made = Dataset.create(tmp_path / "dataset")
     rows = [
-        {"clip_id": f"{n:020d}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "list"}
+        {"clip_id": f"{n:020d}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "segment"}
         for n in range(20)
     ]
     made.append("clips", rows)

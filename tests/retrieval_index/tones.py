@@ -34,7 +34,7 @@ def tone_dataset(folder: Path, sounds: Mapping[str, Wave], captions: Mapping[str
     dataset.append(
         "clips",
         [
-            {"clip_id": clip_of(name), "video_key": key, "start_ms": 0, "duration_ms": 10_000, "origin": "list"}
+            {"clip_id": clip_of(name), "video_key": key, "start_ms": 0, "duration_ms": 10_000, "origin": "segment"}
             for name, key in videos.items()
         ],
     )

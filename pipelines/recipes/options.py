@@ -1,0 +1,31 @@
+"""What a user may say about a run of any recipe."""
+
+from dataclasses import dataclass
+
+from curation.errors import ArgumentError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """Options of `foundsound train`; None leaves the choice to the recipe.
+
+    Args:
+        generation: Name of the shards that are trained on.
+        seed: Of everything random.
+        text_encoder: A CLAP or T5 by name or folder.
+        codec: A codec by name or folder.
+        seconds: Length of a training sample, s, above 0.
+        clips: Clips seen in all, at least 1.
+    """
+
+    generation: str = "train"
+    seed: int = 0
+    text_encoder: str | None = None
+    codec: str | None = None
+    seconds: float | None = None
+    clips: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, value in (("--seconds", self.seconds), ("--clips", self.clips)):
+            if value is not None and not value > 0:
+                raise ArgumentError(f"{option} must be above 0, not {value}")
