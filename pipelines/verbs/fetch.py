@@ -1,6 +1,5 @@
 """`foundsound fetch` and `foundsound segment`: videos are fetched once and cut into clips while they are here."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +24,6 @@ def _stage(
     dataset: Dataset,
     source: str | None,
     *,
-    cut: Cut | None,
     keep_originals: bool,
     allow_private: bool,
     cookies: Path | None,
@@ -36,7 +34,7 @@ def _stage(
         grain="clip" if parsed is not None and parsed.is_cut else "video",
         source=parsed,
         segment=Segment(),
-        cut=replace(cut, media=dataset.media) if cut else Cut(media=dataset.media),
+        cut=Cut(media=dataset.media),
         media=dataset.media,
         originals=MediaStore(dataset.folder("originals")) if keep_originals else None,
         limits=limits,
@@ -96,7 +94,6 @@ def fetch(
     stage = _stage(
         opened,
         source,
-        cut=None,
         keep_originals=keep_originals,
         allow_private=allow_private,
         cookies=cookies,
@@ -129,7 +126,6 @@ def segment(
     stage = _stage(
         opened,
         source,
-        cut=None,
         keep_originals=keep_originals,
         allow_private=allow_private,
         cookies=None,
