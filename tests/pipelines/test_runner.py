@@ -74,9 +74,8 @@ def test_ray_actors_give_the_same_facts(dataset: Dataset, seen: Path) -> None:
 def test_a_bug_stops_the_run_and_what_was_finished_is_kept(dataset: Dataset, seen: Path) -> None:
     with pytest.raises(RuntimeError, match="a bug at 11"):
         go(dataset, Double(seen=seen, bug_at=11))
-    assert (
-        status(dataset)["double"].done == 7
-    )  # of 0 to 8: not 3, which has no sound, nor 7, whose second try never came
+    # Of 0 to 8 neither 3, which has no sound, nor 7, whose second try never came.
+    assert status(dataset)["double"].done == 7
     go(dataset, Double(seen=seen))
     counts = status(dataset)["double"]
     assert (counts.done, counts.pending) == (16, 0)
