@@ -25,24 +25,26 @@ def caption(
     Args:
         dataset: Folder of the dataset.
         captioner: `label` makes a sentence from the labels; otherwise an audio-language model of the Qwen2-Audio
-            class, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder.
+            class, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder; or the address of a server that
+            speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a key is taken
+            from OPENAI_API_KEY).
         prompt: A .txt file, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
             sentence-v1, sentences-v1.
         name: Label under which the captions stand beside others; the model's name when not given.
         revision: Commit or tag on the Hub.
-        batch: Clips that go through the model at once.
+        batch: Clips that go through the model at once; of a server, questions under way at once.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
     """
     opened = Dataset(dataset)
-    stage = caption_stage(opened, captioner, prompt=prompt, revision=revision, called=name)
-    listens = stage.captioner.listens
+    stage = caption_stage(opened, captioner, prompt=prompt, revision=revision, called=name, questions=batch)
+    listens, is_server = stage.captioner.listens, stage.captioner.name == "chat-server"
     tally = run(
         opened,
         Job(
             stage=stage,
             queue=lambda: opened.pending(stage),
-            batch_rows=batch if listens else 256,
+            batch_rows=16 * batch if is_server else batch if listens else 256,
             workers=workers if listens else 0,
             default_workers=1,
             gpu=True,
