@@ -1,6 +1,6 @@
 """Captions of clips: by people, by audio-language models, and from labels, each with its provenance.
 
 A captioner (`captioner.py`) turns sounds and a prompt into sentences; the stage `caption.py` runs one over a dataset
-and records who said what; `candidates.py` gathers all that was said and holds the default rule of choice. One file a
-family of models (`qwen2_audio.py`), and nothing here imports torch before a model is loaded.
+and records who said what; `candidates.py` gathers all that was said and holds the default rule of choice. Models speak
+in process (`audio_language.py`) or from a server (`chat_server.py`); nothing imports torch before a model is loaded.
 """

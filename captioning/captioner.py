@@ -1,6 +1,6 @@
 """What a captioner is: sounds and a prompt in, as many sentences out.
 
-Shapes: T samples. No model, file or dataset is known here; see `qwen2_audio.py`, `labels.py` and `caption.py`.
+Shapes: T samples. No model, file or dataset is known here; see `audio_language.py`, `chat_server.py`, `labels.py` and `caption.py`.
 """
 
 import dataclasses

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 import soundfile
 
+from captioning.audio_language import Decoding, builder, identity_of
 from captioning.candidates import candidates_sql, choose
 from captioning.caption import Caption
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
 from captioning.labels import LabelCaptioner
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
-from captioning.qwen2_audio import Decoding, builder, identity_of
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, ClipError, Code
 from curation.facts import fact_row

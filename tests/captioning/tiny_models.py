@@ -5,7 +5,13 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AudioFlamingo3Config,
+    AudioFlamingo3ForConditionalGeneration,
+    AudioFlamingo3Processor,
     GenerationConfig,
+    MusicFlamingoConfig,
+    MusicFlamingoForConditionalGeneration,
+    MusicFlamingoProcessor,
     PreTrainedTokenizerFast,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
@@ -65,8 +71,80 @@ def qwen2_audio(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
-    """Byte-level BPE of a few sentences with the control tokens of Qwen2-Audio."""
+FLAMINGO_TOKENS = {"audio_token": "<sound>", "audio_bos_token": "<|sound_bos|>", "audio_eos_token": "<|sound_eos|>"}
+
+FLAMINGO_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% for part in message['content'] %}"
+    "{% if part['type'] == 'audio' %}<sound>{% else %}{{ part['text'] }}{% endif %}{% endfor %}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Ours, in the layout of Qwen's chats, which the published template has too."""
+
+
+def audio_flamingo_3(folder: Path, *, seed: int = 0) -> Path:
+    """An Audio Flamingo 3 of about 0.1 M parameters."""
+    return _flamingo(
+        folder, AudioFlamingo3Config, AudioFlamingo3ForConditionalGeneration, AudioFlamingo3Processor, 16, seed
+    )
+
+
+def music_flamingo(folder: Path, *, seed: int = 0) -> Path:
+    """A Music Flamingo of about 0.1 M parameters; its rotary time embedding wants a width of 80."""
+    return _flamingo(
+        folder, MusicFlamingoConfig, MusicFlamingoForConditionalGeneration, MusicFlamingoProcessor, 80, seed
+    )
+
+
+def _flamingo(folder: Path, config_class, model_class, processor_class, width: int, seed: int) -> Path:
+    tokenizer = _tokenizer(FLAMINGO_TOKENS)
+    ids = tokenizer.convert_tokens_to_ids
+    text = {
+        "model_type": "qwen2",
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "initializer_range": 0.5,
+        "eos_token_id": ids("<|im_end|>"),
+        "pad_token_id": ids("<|endoftext|>"),
+    }
+    audio = {
+        "model_type": "audioflamingo3_encoder",
+        "hidden_size": width,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "num_mel_bins": 128,
+        "max_source_positions": 1500,
+        "initializer_range": 0.5,
+    }
+    config = config_class(audio_config=audio, text_config=text, audio_token_id=ids("<sound>"))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = model_class(config)
+    model.generation_config = GenerationConfig(eos_token_id=ids("<|im_end|>"), pad_token_id=ids("<|endoftext|>"))
+    model.save_pretrained(folder)
+    extractor = WhisperFeatureExtractor(feature_size=128, sampling_rate=16_000)
+    processor_class(feature_extractor=extractor, tokenizer=tokenizer, chat_template=FLAMINGO_TEMPLATE).save_pretrained(
+        folder
+    )
+    return folder
+
+
+TINY = {"qwen2_audio": qwen2_audio, "audioflamingo3": audio_flamingo_3, "musicflamingo": music_flamingo}
+"""model_type -> what saves a tiny one in a folder."""
+
+QWEN_TOKENS = {
+    "audio_token": "<|AUDIO|>",
+    "audio_bos_token": "<|audio_bos|>",
+    "audio_eos_token": "<|audio_eos|>",
+}
+
+
+def _tokenizer(special_tokens: dict[str, str] | None = None) -> PreTrainedTokenizerFast:
+    """Byte-level BPE of a few sentences with the control tokens of a family."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -80,9 +158,5 @@ def _tokenizer() -> PreTrainedTokenizerFast:
         padding_side="right",
         pad_token="<|endoftext|>",
         eos_token="<|im_end|>",
-        extra_special_tokens={
-            "audio_token": "<|AUDIO|>",
-            "audio_bos_token": "<|audio_bos|>",
-            "audio_eos_token": "<|audio_eos|>",
-        },
+        extra_special_tokens=special_tokens or QWEN_TOKENS,
     )

@@ -1,7 +1,7 @@
-"""The captioner `qwen2-audio`: Qwen2-Audio through transformers, in batches, greedily.
+"""Captioners in process: audio-language models through transformers, in batches, greedily.
 
-Source: the model is arXiv:2407.10759; it hears 16 kHz mono sound in one window of 30 s, so of a longer clip only the
-first 30 s are heard. Cutting and resampling are `sound.py`'s, and so is every batch's size the runner's.
+How each family wants to be asked is in `families.py`. Cutting and resampling are `sound.py`'s; of a clip longer than a
+family's window the beginning is heard. A batch that does not fit into memory is halved, and the size that fits kept.
 
 torch and transformers are imported when a model is loaded, so that a driver that only counts rows starts fast.
 """
@@ -13,21 +13,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
+from captioning.families import CHUNK_S, SAMPLE_RATE_HZ, Family, family_of
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt
-from curation.errors import ArgumentError, ClipError, Code
-
-NAME = "qwen2-audio"
-VERSION = 1
-MODEL_TYPE = "qwen2_audio"
-SAMPLE_RATE_HZ = 16_000
-WINDOW_S = 30.0
-
-SHORTEST_S = 0.1
-"""Source: ours. The encoder makes one token of 40 ms and none at all of less than 30 ms; two are the least that
-transformers tells from a placeholder that was not expanded yet."""
+from curation.errors import ArgumentError, ClipError, Code, StoppedError
 
 Dtype = Literal["float32", "bfloat16", "float16"]
+Conversation = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,10 +58,15 @@ def default_dtype(device: str) -> Dtype:
 
 
 def identity_of(source: Pretrained, *, dtype: Dtype, decoding: Decoding | None = None) -> CaptionerIdentity:
-    """The identity that a `Qwen2Audio` of these settings has; nothing is loaded."""
+    """The identity that a captioner of these settings has; nothing is loaded.
+
+    Raises:
+        ArgumentError: The model is of a family that is not known here.
+    """
+    family = family_of(source.model_type(), source.name_or_path)
     return CaptionerIdentity(
-        name=NAME,
-        version=VERSION,
+        name=family.name,
+        version=family.version,
         model=source.model,
         revision=source.revision,
         weights_sha256=source.weights_sha256,
@@ -77,25 +74,28 @@ def identity_of(source: Pretrained, *, dtype: Dtype, decoding: Decoding | None =
         dtype=dtype,
         decoding=(decoding or Decoding()).as_dict(),
         sample_rate_hz=SAMPLE_RATE_HZ,
-        window_s=WINDOW_S,
+        window_s=family.window_s,
     )
 
 
-class Qwen2Audio:
-    """A loaded Qwen2-Audio. Make one with `load` or `from_pretrained`."""
+class AudioLanguageModel:
+    """A loaded model that listens and writes. Make one with `load` or `from_pretrained`."""
 
-    def __init__(self, *, model: Any, processor: Any, identity: CaptionerIdentity) -> None:
+    def __init__(self, *, family: Family, model: Any, processor: Any, identity: CaptionerIdentity) -> None:
         """Takes the loaded parts.
 
         Args:
-            model: `Qwen2AudioForConditionalGeneration` on its device.
-            processor: The `Qwen2AudioProcessor` that belongs to it.
+            family: What kind of model it is.
+            model: On its device.
+            processor: The processor that belongs to it.
             identity: What it was loaded from, and how it decodes.
 
         Raises:
             ArgumentError: Processor and model do not belong together.
         """
-        _check_processor(processor, model.config, str(identity.model))
+        _check_processor(processor, model.config, family, str(identity.model))
+        self._family = family
+        self._most: int | None = None
         processor.tokenizer.padding_side = "left"
         self._model = model.eval().requires_grad_(False)
         self._processor = processor
@@ -117,14 +117,11 @@ class Qwen2Audio:
             ArgumentError: It is a model of another family, or its files do not belong together.
         """
         import torch
-        from transformers import AutoProcessor, Qwen2AudioForConditionalGeneration
+        import transformers
 
-        if (found := source.model_type()) != MODEL_TYPE:
-            raise ArgumentError(
-                f"{source.name_or_path} is a {found!r} model; captioner {NAME} runs {MODEL_TYPE!r} ones"
-            )
+        family = family_of(source.model_type(), source.name_or_path)
         folder = source.folder()
-        model, loading = Qwen2AudioForConditionalGeneration.from_pretrained(
+        model, loading = getattr(transformers, family.model_class).from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
@@ -138,9 +135,9 @@ class Qwen2Audio:
                 f"the weights of {source.name_or_path} lack {len(missing)} tensors, the first is {missing[0]}; they "
                 "would be random: get weights that match its config.json"
             )
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         identity = identity_of(source, dtype=dtype, decoding=decoding)
-        return cls(model=model.to(device), processor=processor, identity=identity)
+        return cls(family=family, model=model.to(device), processor=processor, identity=identity)
 
     @classmethod
     def from_pretrained(
@@ -173,7 +170,7 @@ class Qwen2Audio:
         """Ask the same prompt about each sound, all in one batch.
 
         Args:
-            sounds: With waves at 16 kHz, at most 30 s long.
+            sounds: With waves at 16 kHz, no longer than the family's window.
             prompt: What is asked.
 
         Returns:
@@ -183,27 +180,31 @@ class Qwen2Audio:
             ValueError: A wave is missing, at another rate or too long, which is the caller's mistake.
         """
         answers: dict[int, str | ClipError] = {}
-        asked: dict[int, list[dict[str, Any]]] = {}
+        asked: dict[int, Conversation] = {}
         for place, sound in enumerate(sounds):
             try:
                 asked[place] = self._conversation(sound, prompt)
             except ClipError as error:
                 answers[place] = error
         if asked:
-            answers |= zip(asked, map(checked_answer, self._generate(list(asked.values()))), strict=True)
+            answers |= zip(asked, map(checked_answer, self._answers(list(asked.values()))), strict=True)
         return [answers[place] for place in range(len(sounds))]
 
-    def _conversation(self, sound: Sound, prompt: Prompt) -> list[dict[str, Any]]:
+    def _conversation(self, sound: Sound, prompt: Prompt) -> Conversation:
         wave_T = sound.wave_T
         if wave_T is None or sound.sample_rate_hz != SAMPLE_RATE_HZ:
             raise ValueError(
                 f"clip {sound.key}: a wave at {SAMPLE_RATE_HZ} Hz is wanted, not {sound.sample_rate_hz} Hz"
             )
-        if len(wave_T) > WINDOW_S * SAMPLE_RATE_HZ:
-            raise ValueError(f"clip {sound.key} has {len(wave_T)} samples, more than {WINDOW_S:g} s; cut it first")
-        if len(wave_T) < SHORTEST_S * SAMPLE_RATE_HZ:
-            seconds = len(wave_T) / SAMPLE_RATE_HZ
-            raise ClipError(Code.TOO_SHORT, f"{seconds:.3f} s of sound; {NAME} hears none below {SHORTEST_S:g} s")
+        family, seconds = self._family, len(wave_T) / SAMPLE_RATE_HZ
+        if seconds > family.window_s:
+            raise ValueError(
+                f"clip {sound.key} has {len(wave_T)} samples, more than {family.window_s:g} s: cut it first"
+            )
+        if seconds < family.shortest_s:
+            raise ClipError(
+                Code.TOO_SHORT, f"{seconds:.3f} s of sound; {family.name} hears none below {family.shortest_s:g} s"
+            )
         text = self._plain(prompt.filled(sound.labels))
         content = [{"type": "audio", "audio": wave_T}, {"type": "text", "text": text}]
         return [{"role": "user", "content": content}]
@@ -214,7 +215,32 @@ class Qwen2Audio:
             text = text.replace(token, " ")
         return text
 
-    def _generate(self, conversations: list[list[dict[str, Any]]]) -> list[str]:
+    def _answers(self, conversations: list[Conversation]) -> list[str]:
+        """The answers in order; of long and short sounds those of about one length go together.
+
+        Raises:
+            StoppedError: A single sound does not fit into the device's memory.
+        """
+        import torch
+
+        order = sorted(range(len(conversations)), key=lambda place: len(conversations[place][0]["content"][0]["audio"]))
+        answers: dict[int, str] = {}
+        while order:
+            batch = order[: self._most or len(order)]
+            try:
+                answers |= zip(batch, self._generate([conversations[place] for place in batch]), strict=True)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise StoppedError(
+                        f"one sound does not fit into the memory of {self._model.device}; use a GPU with more, or a "
+                        "smaller model"
+                    ) from error
+                self._most = len(batch) // 2
+                continue
+            order = order[len(batch) :]
+        return [answers[place] for place in range(len(conversations))]
+
+    def _generate(self, conversations: list[Conversation]) -> list[str]:
         import torch
 
         inputs = self._processor.apply_chat_template(
@@ -222,7 +248,7 @@ class Qwen2Audio:
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
-            processor_kwargs={"return_tensors": "pt", "padding": True, "sampling_rate": SAMPLE_RATE_HZ},
+            processor_kwargs=dict(self._family.processor_options),
         ).to(self._model.device)
         inputs["input_features"] = inputs["input_features"].to(self._model.dtype)
         with torch.inference_mode():
@@ -246,12 +272,17 @@ def _greedy(own: Any, max_new_tokens: int) -> Any:
     )
 
 
-def _check_processor(processor: Any, config: Any, name: str) -> None:
+def _check_processor(processor: Any, config: Any, family: Family, name: str) -> None:
     extractor = processor.feature_extractor
-    if (extractor.sampling_rate, extractor.chunk_length) != (SAMPLE_RATE_HZ, WINDOW_S):
+    if (extractor.sampling_rate, extractor.chunk_length) != (SAMPLE_RATE_HZ, CHUNK_S):
         raise ArgumentError(
-            f"the processor of {name} hears {extractor.chunk_length} s at {extractor.sampling_rate} Hz; "
-            f"{NAME} is {WINDOW_S:g} s at {SAMPLE_RATE_HZ} Hz: check its preprocessor_config.json"
+            f"the processor of {name} hears windows of {extractor.chunk_length} s at {extractor.sampling_rate} Hz; "
+            f"{family.name} has {CHUNK_S:g} s at {SAMPLE_RATE_HZ} Hz: check its preprocessor_config.json"
+        )
+    if getattr(processor, "max_audio_len", family.window_s) < family.window_s:
+        raise ArgumentError(
+            f"the processor of {name} hears {processor.max_audio_len} s at most, {family.name} {family.window_s:g} s: "
+            "check its processor_config.json"
         )
     # A tokenizer whose files are missing loads without an error and knows 5 tokens (transformers 5.23).
     found = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
@@ -262,6 +293,8 @@ def _check_processor(processor: Any, config: Any, name: str) -> None:
         )
 
 
-def builder(source: Pretrained, *, device: str, dtype: Dtype, decoding: Decoding | None = None) -> partial[Qwen2Audio]:
+def builder(
+    source: Pretrained, *, device: str, dtype: Dtype, decoding: Decoding | None = None
+) -> partial[AudioLanguageModel]:
     """A picklable function without arguments that loads the model, for the stage `caption`."""
-    return partial(Qwen2Audio.load, source, device=device, dtype=dtype, decoding=decoding)
+    return partial(AudioLanguageModel.load, source, device=device, dtype=dtype, decoding=decoding)
