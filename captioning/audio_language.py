@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
+from captioning.draws import Drawing, SeededChoice
 from captioning.families import CHUNK_S, SAMPLE_RATE_HZ, Family, family_of
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt
@@ -24,7 +25,7 @@ Conversation = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decoding:
-    """How an answer is drawn: the most likely token each time.
+    """How an answer is found: the most likely token each time, and further ones by seed.
 
     What a model's own `generation_config.json` says of sampling and penalties is not used: a penalty on repetition also
     counts the padding before a short prompt, so that a clip's answer would depend on its neighbours in the batch.
@@ -32,9 +33,11 @@ class Decoding:
     Args:
         max_new_tokens: Longest answer, tokens; a longer one ends there. 128: ours, about 90 English words, where
             published captions of sounds have 10 to 60.
+        drawing: How further answers are drawn; None draws none.
     """
 
     max_new_tokens: int = 128
+    drawing: Drawing | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.max_new_tokens <= 4096:
@@ -42,7 +45,8 @@ class Decoding:
 
     def as_dict(self) -> dict[str, Any]:
         """For the identity and the provenance of a caption."""
-        return {"strategy": "greedy", "max_new_tokens": self.max_new_tokens}
+        drawn = {} if self.drawing is None else {"drawing": self.drawing.as_dict()}
+        return {"strategy": "greedy", "max_new_tokens": self.max_new_tokens, **drawn}
 
 
 def default_device() -> str:
@@ -96,6 +100,7 @@ class AudioLanguageModel:
         _check_processor(processor, model.config, family, str(identity.model))
         self._family = family
         self._most: int | None = None
+        self._drawing = Drawing(**identity.decoding.get("drawing", {"draws": 1}))
         processor.tokenizer.padding_side = "left"
         self._model = model.eval().requires_grad_(False)
         self._processor = processor
@@ -166,12 +171,13 @@ class AudioLanguageModel:
         """What decides its sentences."""
         return self._identity
 
-    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
         """Ask the same prompt about each sound, all in one batch.
 
         Args:
             sounds: With waves at 16 kHz, no longer than the family's window.
             prompt: What is asked.
+            draw: 0 for the most likely answer, above for a drawn one.
 
         Returns:
             A sentence each, or `TOO_SHORT`, `NO_LABEL` or `BAD_CAPTION`.
@@ -187,7 +193,9 @@ class AudioLanguageModel:
             except ClipError as error:
                 answers[place] = error
         if asked:
-            answers |= zip(asked, map(checked_answer, self._answers(list(asked.values()))), strict=True)
+            keys = [sounds[place].key for place in asked]
+            texts = self._answers(list(asked.values()), keys, draw)
+            answers |= zip(asked, map(checked_answer, texts), strict=True)
         return [answers[place] for place in range(len(sounds))]
 
     def _conversation(self, sound: Sound, prompt: Prompt) -> Conversation:
@@ -215,7 +223,7 @@ class AudioLanguageModel:
             text = text.replace(token, " ")
         return text
 
-    def _answers(self, conversations: list[Conversation]) -> list[str]:
+    def _answers(self, conversations: list[Conversation], keys: Sequence[str], draw: int) -> list[str]:
         """The answers in order; of long and short sounds those of about one length go together.
 
         Raises:
@@ -227,8 +235,10 @@ class AudioLanguageModel:
         answers: dict[int, str] = {}
         while order:
             batch = order[: self._most or len(order)]
+            choice = SeededChoice([keys[place] for place in batch], draw, self._drawing) if draw else None
             try:
-                answers |= zip(batch, self._generate([conversations[place] for place in batch]), strict=True)
+                texts = self._generate([conversations[place] for place in batch], choice)
+                answers |= zip(batch, texts, strict=True)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise StoppedError(
@@ -240,7 +250,7 @@ class AudioLanguageModel:
             order = order[len(batch) :]
         return [answers[place] for place in range(len(conversations))]
 
-    def _generate(self, conversations: list[Conversation]) -> list[str]:
+    def _generate(self, conversations: list[Conversation], choice: SeededChoice | None) -> list[str]:
         import torch
 
         inputs = self._processor.apply_chat_template(
@@ -252,7 +262,7 @@ class AudioLanguageModel:
         ).to(self._model.device)
         inputs["input_features"] = inputs["input_features"].to(self._model.dtype)
         with torch.inference_mode():
-            tokens_BL = self._model.generate(**inputs)
+            tokens_BL = self._model.generate(**inputs, logits_processor=[choice] if choice else None)
         new_BL = tokens_BL[:, inputs["input_ids"].shape[1] :]
         answers: list[str] = self._processor.batch_decode(new_BL, skip_special_tokens=True)
         return answers

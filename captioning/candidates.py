@@ -15,7 +15,8 @@ FROM annotations JOIN clips ON clips.video_key = annotations.key WHERE annotatio
 
 _MADE = """
 UNION ALL
-SELECT caption.key, caption.text, CASE WHEN caption.model IS NULL THEN 'label' ELSE 'model:' || caption.label END
+SELECT caption.key, unnest(list_prepend(caption.text, {further})),
+    CASE WHEN caption.model IS NULL THEN 'label' ELSE 'model:' || caption.label END
 FROM caption JOIN cut ON cut.key = caption.key
 WHERE caption.state = 'done' AND cut.state = 'done'
     AND (caption.audio_sha256 IS NULL OR caption.audio_sha256 = cut.audio_sha256)"""
@@ -34,7 +35,11 @@ def candidates_sql(dataset: Dataset) -> str:
     Args:
         dataset: Says whether any captioner has run.
     """
-    return _HUMAN + (_MADE if dataset.has_stage("caption") and dataset.has_stage("cut") else "")
+    if not (dataset.has_stage("caption") and dataset.has_stage("cut")):
+        return _HUMAN
+    columns = dataset.sql("SELECT * FROM caption LIMIT 0").column_names
+    further = "list_transform(coalesce(caption.further, []), lambda drawn: drawn.text)"
+    return _HUMAN + _MADE.format(further=further if "further" in columns else "[]")
 
 
 def choose(candidates: str) -> str:

@@ -6,12 +6,15 @@ Several captioners stand side by side under their labels; which sentence is used
 
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
+import soundfile
 
+from captioning.cache import AnswerCache, question_sha256
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
 from captioning.prompt import Prompt
 from captioning.sound import heard
@@ -50,6 +53,7 @@ class Caption(Stage):
         prompt: What is asked.
         build: Makes the captioner in the worker; must be picklable.
         media: Where the cut sounds are.
+        cache: File of answers that were paid for before; None asks always.
         called: Label of the captions; None takes the model's name, or the captioner's where no model speaks. Give one
             to let a second prompt of the same model stand beside the first instead of taking its place.
     """
@@ -59,13 +63,18 @@ class Caption(Stage):
     GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
     RESULTS: ClassVar[pa.Schema] = table(
         "One row a clip and captioner: the sentence, and all that decided it.",
-        column("text", pa.string(), "the sentence, on one line"),
+        column("text", pa.string(), "the sentence, on one line: the most likely answer that is usable"),
         column("model", pa.string(), "name on the Hub or of the model's folder; null for a sentence from labels"),
         column("revision", pa.string(), "commit on the Hub; null for a folder"),
         column("weights_sha256", pa.string(), "hash of the model's weights"),
         column("prompt_sha256", pa.string(), "hash of the prompt, before labels were filled in"),
-        column("decoding", pa.string(), "how the sentence was drawn from the model, as JSON"),
-        column("candidate", pa.int32(), "number of the sentence among those of this captioner for the clip, from 0"),
+        column("decoding", pa.string(), "how the answers were found by the model, as JSON"),
+        column("candidate", pa.int32(), "number of its draw: 0 is the most likely answer"),
+        column(
+            "further",
+            pa.list_(pa.struct({"candidate": pa.int32(), "text": pa.string()})),
+            "the usable answers drawn beside it, each with the number of its draw",
+        ),
         column("audio_sha256", pa.string(), "the .flac that was heard; null when none was"),
         column("heard_s", pa.float64(), "how much of its beginning was heard, s; null when none was"),
     )
@@ -74,6 +83,7 @@ class Caption(Stage):
     prompt: Prompt
     build: Callable[[], Captioner] = how()
     media: MediaStore = how()
+    cache: Path | None = how(default=None)
     called: str | None = how(default=None)
 
     def __post_init__(self) -> None:
@@ -123,16 +133,45 @@ class Caption(Stage):
                 "since the run began: run the same command again"
             )
 
+        cache = AnswerCache(self.cache) if self.cache and self.captioner.listens else None
+
         def work(rows: Sequence[Row]) -> list[Outcome]:
-            taken = [self._sound(row) for row in rows]
-            sounds = [sound for sound in taken if isinstance(sound, Sound)]
-            answers = iter(captioner.caption(sounds, self.prompt) if sounds else ())
-            return [
-                self._outcome(row, sound, next(answers)) if isinstance(sound, Sound) else _set_aside(row, sound)
-                for row, sound in zip(rows, taken, strict=True)
-            ]
+            asked = [_Asked(row, self._questions(row)) for row in rows]
+            if cache:
+                known = cache.find(pair for one in asked for pair in one.pairs)
+                for one in asked:
+                    one.answers |= {draw: known[pair] for draw, pair in enumerate(one.pairs) if pair in known}
+            self._ask(captioner, [one for one in asked if len(one.answers) < self.captioner.draws])
+            if cache:
+                paid = ((one.pairs[draw], answer) for one in asked for draw, answer in one.answers.items())
+                cache.keep({pair: answer for pair, answer in paid if isinstance(answer, str)})
+            return [self._outcome(one) for one in asked]
 
         return work
+
+    def _questions(self, row: Row) -> list[tuple[str, str]]:
+        """The sound and the hash of the question, for each draw."""
+        labels = tuple(row["labels"])
+        draws = range(self.captioner.draws)
+        return [
+            (row["audio_sha256"] or "", question_sha256(self.captioner, self.prompt, labels, draw)) for draw in draws
+        ]
+
+    def _ask(self, captioner: Captioner, asked: Sequence["_Asked"]) -> None:
+        """Fill in the answers that are missing, draw by draw."""
+        sounds = {one.row["key"]: self._sound(one.row) for one in asked}
+        for draw in range(self.captioner.draws):
+            missing: list[tuple[_Asked, Sound]] = []
+            for one in asked:
+                sound = sounds[one.row["key"]]
+                if isinstance(sound, ClipError):
+                    one.answers[draw] = sound
+                elif draw not in one.answers:
+                    missing.append((one, sound))
+            if missing:
+                answers = captioner.caption([sound for _, sound in missing], self.prompt, draw)
+                for (one, _), answer in zip(missing, answers, strict=True):
+                    one.answers[draw] = answer
 
     def _sound(self, row: Row) -> Sound | ClipError:
         labels = tuple(row["labels"])
@@ -146,23 +185,41 @@ class Caption(Stage):
             return error
         return Sound(key=row["key"], wave_T=wave_T, sample_rate_hz=rate_hz, labels=labels)
 
-    def _outcome(self, row: Row, sound: Sound, answer: str | ClipError) -> Outcome:
-        if isinstance(answer, ClipError):
-            return _set_aside(row, answer)
+    def _outcome(self, asked: "_Asked") -> Outcome:
+        key, audio_sha256 = asked.row["key"], asked.row["audio_sha256"]
+        sentences = list(asked.sentences())
+        if not sentences:
+            return Outcome(key=key, error=next(a for _, a in sorted(asked.answers.items()) if isinstance(a, ClipError)))
+        (candidate, text), *further = sentences
         values = {
-            "text": answer,
+            "text": text,
             "model": self.captioner.model,
             "revision": self.captioner.revision,
             "weights_sha256": self.captioner.weights_sha256,
             "prompt_sha256": self.prompt.sha256,
             "decoding": json.dumps(self.captioner.decoding, sort_keys=True),
-            "candidate": 0,
-            "audio_sha256": row["audio_sha256"],
+            "candidate": candidate,
+            "further": [{"candidate": number, "text": other} for number, other in further],
+            "audio_sha256": audio_sha256,
         }
-        if sound.wave_T is not None and sound.sample_rate_hz is not None:
-            values["heard_s"] = len(sound.wave_T) / sound.sample_rate_hz
-        return Outcome(key=row["key"], values=values)
+        if audio_sha256 is not None and self.captioner.window_s is not None:
+            path = self.media.open_path(audio_sha256, ".flac")
+            values["heard_s"] = min(soundfile.info(path).duration, self.captioner.window_s)
+        return Outcome(key=key, values=values)
 
 
-def _set_aside(row: Row, error: ClipError) -> Outcome:
-    return Outcome(key=row["key"], error=error)
+@dataclass(slots=True)
+class _Asked:
+    """One clip's request: the pairs of sound and question, and the answers so far, by draw."""
+
+    row: Row
+    pairs: list[tuple[str, str]]
+    answers: dict[int, str | ClipError] = field(default_factory=dict)
+
+    def sentences(self) -> Iterator[tuple[int, str]]:
+        """The usable answers in the order of the draws, each text once."""
+        seen: set[str] = set()
+        for draw, answer in sorted(self.answers.items()):
+            if isinstance(answer, str) and answer not in seen:
+                seen.add(answer)
+                yield draw, answer

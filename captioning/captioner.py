@@ -1,6 +1,7 @@
 """What a captioner is: sounds and a prompt in, as many sentences out.
 
-Shapes: T samples. No model, file or dataset is known here; see `audio_language.py`, `chat_server.py`, `labels.py` and `caption.py`.
+Shapes: T samples. No model, file or dataset is known here; see `audio_language.py`, `chat_server.py` and `labels.py`
+for captioners, `caption.py` for the stage.
 """
 
 import dataclasses
@@ -72,23 +73,29 @@ class CaptionerIdentity:
         """Whether it wants the sound of a clip."""
         return self.sample_rate_hz is not None
 
+    @property
+    def draws(self) -> int:
+        """Answers that it gives about one clip: the most likely one, and those drawn beside it."""
+        return 1 + int(self.decoding.get("drawing", {}).get("draws", 0))
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON and for the identity of a stage."""
         return dataclasses.asdict(self)
 
 
 class Captioner(Protocol):
-    """Writes one sentence (or a few) about each sound."""
+    """Writes a sentence about each sound, and others when asked again."""
 
     def identity(self) -> CaptionerIdentity:
         """What decides its sentences."""
 
-    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
         """One answer a sound, in the same order: the sentence, or why there is none.
 
         Args:
             sounds: A batch; the answers do not depend on what stands beside a sound.
             prompt: What is asked; the same for all but for the labels filled in.
+            draw: 0 for the most likely answer, above for one drawn by seed; below the identity's `draws`.
         """
 
 

@@ -17,8 +17,9 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import aiohttp
@@ -26,6 +27,7 @@ import numpy as np
 import soundfile
 
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
+from captioning.draws import Drawing
 from captioning.prompt import Prompt
 from captioning.server_answer import LARGEST_ANSWER_BYTES, AgainError, read_answer
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
@@ -57,6 +59,7 @@ class ChatServer:
         timeout_s: Longest time for one answer, s.
         patience_s: So long a server that answers nothing is waited for, s.
         max_new_tokens: Longest answer, tokens; a longer one is no caption.
+        drawing: How further answers are drawn; None draws none. `top_k` is not in the protocol and left to the server.
     """
 
     url: str
@@ -65,6 +68,7 @@ class ChatServer:
     timeout_s: float = 120.0
     patience_s: float = 900.0
     max_new_tokens: int = 128
+    drawing: Drawing | None = None
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")) or "@" in self.url:
@@ -73,18 +77,20 @@ class ChatServer:
             raise ArgumentError(f"a bound of {self} is out of range")
 
     @classmethod
-    def at(cls, address: str, *, concurrency: int) -> Self:
+    def at(cls, address: str, *, concurrency: int, drawing: Drawing | None = None) -> Self:
         """The server at an address, with the model named after `#`, or else the only one that it serves.
 
         Raises:
             ArgumentError: It does not answer, or serves another number of models than one.
         """
         url, _, model = address.partition("#")
-        return cls(url=url, model=model or only_model(url), concurrency=concurrency)
+        return cls(url=url, model=model or only_model(url), concurrency=concurrency, drawing=drawing)
 
     def identity(self) -> CaptionerIdentity:
         """What decides the sentences, as far as one can know it from outside."""
-        decoding = {"strategy": "greedy", "max_new_tokens": self.max_new_tokens, "seed": 0}
+        decoding: dict[str, Any] = {"strategy": "greedy", "max_new_tokens": self.max_new_tokens, "seed": 0}
+        if self.drawing is not None:
+            decoding["drawing"] = self.drawing.as_dict()
         return CaptionerIdentity(
             name=NAME,
             version=VERSION,
@@ -132,8 +138,13 @@ class ChatCaptioner:
         """What decides its sentences."""
         return self._server.identity()
 
-    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
         """Ask the same prompt about each sound.
+
+        Args:
+            sounds: With their waves.
+            prompt: What is asked.
+            draw: 0 for the most likely answer; above, the seed of one that the server draws.
 
         Returns:
             A sentence each, or `NO_LABEL`, `BAD_CAPTION` or `NETWORK` (the server fails on this clip alone).
@@ -143,27 +154,28 @@ class ChatCaptioner:
             StoppedError: It answered nothing for `patience_s`.
         """
         self._answered_at = time.monotonic()
-        return asyncio.run(self._ask_all(sounds, prompt))
+        return asyncio.run(self._ask_all(sounds, prompt, draw))
 
-    async def _ask_all(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+    async def _ask_all(self, sounds: Sequence[Sound], prompt: Prompt, draw: int) -> list[str | ClipError]:
         timeout = aiohttp.ClientTimeout(total=self._server.timeout_s)
         slots = asyncio.Semaphore(self._server.concurrency)
         connector = aiohttp.TCPConnector(limit=self._server.concurrency)
         async with aiohttp.ClientSession(headers=_headers(), timeout=timeout, connector=connector) as session:
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(self._ask(session, slots, sound, prompt)) for sound in sounds]
+                    asked = [partial(self._body, sound, prompt, draw) for sound in sounds]
+                    tasks = [group.create_task(self._ask(session, slots, body)) for body in asked]
             except ExceptionGroup as errors:  # the first failure has cancelled the others
                 raise errors.exceptions[0] from None
             return [task.result() for task in tasks]
 
     async def _ask(
-        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, sound: Sound, prompt: Prompt
+        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, body: Callable[[], dict[str, Any]]
     ) -> str | ClipError:
         """One sound: asked until there is an answer, or the server fails on it while it answers others."""
         try:
             async with slots:
-                question = _Question(self._body(sound, prompt))
+                question = _Question(body())
                 while (answer := await self._try(session, question)) is None:
                     await asyncio.sleep(question.pause_s)
         except ClipError as error:
@@ -193,7 +205,7 @@ class ChatCaptioner:
             raise ClipError(Code.NETWORK, f"the server fails on this clip and answers others: {question.why}")
         return None
 
-    def _body(self, sound: Sound, prompt: Prompt) -> dict[str, Any]:
+    def _body(self, sound: Sound, prompt: Prompt, draw: int) -> dict[str, Any]:
         if sound.wave_T is None or sound.sample_rate_hz is None:
             raise ValueError(f"clip {sound.key} comes without its sound, which {NAME} sends")
         file = io.BytesIO()
@@ -208,9 +220,15 @@ class ChatCaptioner:
             "model": self._server.model,
             "messages": [{"role": "user", "content": content}],
             "max_tokens": self._server.max_new_tokens,
-            "temperature": 0,
-            "seed": 0,
+            **self._choice(draw),
         }
+
+    def _choice(self, draw: int) -> dict[str, Any]:
+        """How the server is to choose words; the seed of a draw is the drawing's own and the draw's number."""
+        drawing = self._server.drawing
+        if draw == 0 or drawing is None:
+            return {"temperature": 0, "seed": 0}
+        return {"temperature": drawing.temperature, "top_p": drawing.top_p, "seed": 64 * drawing.seed + draw}
 
 
 @dataclass(slots=True)

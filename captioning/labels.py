@@ -22,12 +22,13 @@ class LabelCaptioner:
         """No model, no sound."""
         return CaptionerIdentity(name=LABEL_CAPTIONER, version=1)
 
-    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
         """A sentence for each clip, `NO_LABEL` for one without labels.
 
         Args:
             sounds: The clips; their waves are not looked at.
             prompt: One template a line, each with `{labels}`.
+            draw: 0; nothing is drawn here.
 
         Raises:
             ArgumentError: A template has no `{labels}`.

@@ -16,6 +16,7 @@ def caption(
     prompt: str | None = None,
     name: str | None = None,
     revision: str | None = None,
+    candidates: int = 1,
     batch: int = 8,
     workers: int | None = None,
     address: str | None = None,
@@ -25,19 +26,28 @@ def caption(
     Args:
         dataset: Folder of the dataset.
         captioner: `label` makes a sentence from the labels; otherwise an audio-language model of the Qwen2-Audio
-            class, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder; or the address of a server that
-            speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a key is taken
-            from OPENAI_API_KEY).
+            or Flamingo classes, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder; or the address of a
+            server that speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a
+            key is taken from OPENAI_API_KEY).
         prompt: A .txt file, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
             sentence-v1, sentences-v1.
         name: Label under which the captions stand beside others; the model's name when not given.
         revision: Commit or tag on the Hub.
+        candidates: Answers a clip: the most likely one, and others drawn by seed.
         batch: Clips that go through the model at once; of a server, questions under way at once.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
     """
     opened = Dataset(dataset)
-    stage = caption_stage(opened, captioner, prompt=prompt, revision=revision, called=name, questions=batch)
+    stage = caption_stage(
+        opened,
+        captioner,
+        prompt=prompt,
+        revision=revision,
+        called=name,
+        candidates=candidates,
+        questions=batch,
+    )
     listens, is_server = stage.captioner.listens, stage.captioner.name == "chat-server"
     tally = run(
         opened,

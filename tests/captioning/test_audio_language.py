@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from captioning.audio_language import AudioLanguageModel, Decoding, builder, identity_of
 from captioning.captioner import Sound
+from captioning.draws import Drawing
 from captioning.families import FAMILIES
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
@@ -82,7 +83,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_kept(
 ) -> None:
     sizes: list[int] = []
 
-    def generate(asked: list) -> list[str]:
+    def generate(asked: list, choice: object) -> list[str]:
         sizes.append(len(asked))
         if len(asked) > 3:
             raise torch.OutOfMemoryError("made")
@@ -101,13 +102,35 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_kept(
 def test_one_sound_that_does_not_fit_stops_the_work(
     captioner: AudioLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def generate(asked: list) -> list[str]:
+    def generate(asked: list, choice: object) -> list[str]:
         raise torch.OutOfMemoryError("made")
 
     monkeypatch.setattr(captioner, "_generate", generate)
     monkeypatch.setattr(captioner, "_most", None)
     with pytest.raises(StoppedError, match="does not fit"):
         captioner.caption([sound("a", 1.0)] * 2, PROMPT)
+
+
+@pytest.fixture(scope="module")
+def drawing_captioner(folder: Path) -> AudioLanguageModel:
+    decoding = Decoding(max_new_tokens=8, drawing=Drawing(draws=3, temperature=1.5, top_p=0.95, top_k=50))
+    return AudioLanguageModel.from_pretrained(folder, device="cpu", decoding=decoding)
+
+
+def test_draws_do_not_depend_on_the_batch_and_repeat(drawing_captioner: AudioLanguageModel) -> None:
+    sounds = [sound("a", 0.7, "rain"), sound("b", 4.0, "dog", "wind"), sound("c", 1.3, "x")]
+    draws = [drawing_captioner.caption(sounds, HINTED, draw) for draw in range(4)]
+    assert draws[2] == [drawing_captioner.caption([one], HINTED, 2)[0] for one in sounds]
+    assert draws[2] == drawing_captioner.caption(sounds, HINTED, 2)
+    assert len({answers[0] for answers in draws}) == 4
+    assert drawing_captioner.identity().draws == 4
+
+
+def test_the_most_likely_answer_is_that_of_a_captioner_that_draws_none(
+    drawing_captioner: AudioLanguageModel, folder: Path
+) -> None:
+    plain = AudioLanguageModel.from_pretrained(folder, device="cpu", decoding=Decoding(max_new_tokens=8))
+    assert plain.caption([sound("b", 1.0)], PROMPT) == drawing_captioner.caption([sound("b", 1.0)], PROMPT)
 
 
 def test_the_sound_makes_a_difference(captioner: AudioLanguageModel) -> None:
@@ -164,7 +187,7 @@ def test_bad_sounds_are_set_aside_and_the_others_answered(captioner: AudioLangua
 
 
 def test_an_answer_without_a_word_is_set_aside(captioner: AudioLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captioner, "_generate", lambda asked: [" \n", "...", " Rain \n falls. "])
+    monkeypatch.setattr(captioner, "_generate", lambda asked, choice: [" \n", "...", " Rain \n falls. "])
     empty, dots, good = captioner.caption([sound(key, 1.0) for key in "abc"], PROMPT)
     assert isinstance(empty, ClipError) and empty.code is Code.BAD_CAPTION
     assert isinstance(dots, ClipError) and "'...'" in dots.detail

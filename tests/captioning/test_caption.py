@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from captioning.audio_language import Decoding, builder, identity_of
 from captioning.candidates import candidates_sql, choose
 from captioning.caption import Caption
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
+from captioning.draws import Drawing
 from captioning.labels import LabelCaptioner
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
@@ -35,7 +37,7 @@ class LevelCaptioner:
     def identity(self) -> CaptionerIdentity:
         return LISTENER
 
-    def caption(self, sounds: Sequence[Sound], prompt: Prompt) -> list[str | ClipError]:
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
         answers: list[str | ClipError] = []
         for sound in sounds:
             assert sound.wave_T is not None
@@ -106,6 +108,32 @@ def label_stage(dataset: Dataset, **options: str) -> Caption:
     )
 
 
+DRAWING = dataclasses.replace(LISTENER, decoding={"drawing": Drawing(draws=3).as_dict()})
+
+
+class DrawingCaptioner:
+    """Answers with the draw; the most likely answer about the loudest sound is none, and draws 2 and 3 are alike."""
+
+    asked: ClassVar[list[tuple[str, int]]] = []
+
+    def identity(self) -> CaptionerIdentity:
+        return DRAWING
+
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
+        self.asked.extend((sound.key, draw) for sound in sounds)
+        return [
+            ClipError(Code.BAD_CAPTION, "made")
+            if draw == 0 and sound.wave_T is not None and np.median(sound.wave_T) > 0.7
+            else f"answer {min(draw, 2)}"
+            for sound in sounds
+        ]
+
+
+def drawing_stage(dataset: Dataset, cache: Path | None) -> Caption:
+    prompt = Prompt(name="made-v1", text="What?")
+    return Caption(captioner=DRAWING, prompt=prompt, build=DrawingCaptioner, media=dataset.media, cache=cache)
+
+
 def level_stage(dataset: Dataset, text: str = "How loud?", build: type[Captioner] = LevelCaptioner) -> Caption:
     prompt = Prompt(name="loud-v1", text=text)
     return Caption(captioner=LISTENER, prompt=prompt, build=build, media=dataset.media)
@@ -141,6 +169,42 @@ def test_the_sound_is_heard_at_the_captioners_rate_within_its_window(dataset: Da
     assert row["label"] == "level" and row["model"] == "made/Level" and row["state"] == "done"
     assert row["heard_s"] == 1.0 and row["candidate"] == 0 and row["decoding"] == "{}"
     assert row["prompt_sha256"] == stage.prompt.sha256 and row["audio_sha256"] == sha256
+
+
+def test_draws_stand_beside_the_most_likely_answer(dataset: Dataset) -> None:
+    run(dataset, drawing_stage(dataset, None))
+    rows = {row["key"]: row for row in dataset.sql("SELECT * FROM caption").to_pylist()}
+    assert (rows["a"]["candidate"], rows["a"]["text"]) == (0, "answer 0")
+    assert rows["a"]["further"] == [{"candidate": n, "text": f"answer {n}"} for n in (1, 2)]
+    assert (rows["c"]["candidate"], rows["c"]["text"]) == (1, "answer 1")
+    assert rows["c"]["further"] == [{"candidate": 2, "text": "answer 2"}]
+    said = dataset.sql(candidates_sql(dataset) + " ORDER BY ALL").to_pylist()
+    assert [row["text"] for row in said if row["clip_id"] == "c"] == ["answer 1", "answer 2"]
+
+
+def test_what_was_paid_for_is_not_asked_again_in_another_dataset(dataset: Dataset, tmp_path: Path) -> None:
+    cache = tmp_path / "answers.sqlite"
+    DrawingCaptioner.asked.clear()
+    first = run(dataset, drawing_stage(dataset, cache))
+    assert len(DrawingCaptioner.asked) == 3 * 4
+    other = Dataset.create(tmp_path / "other")
+    other.append("videos", [{"video_key": "x", "platform": "youtube", "video_id": "x"}])
+    other.append("clips", [{"clip_id": "e", "video_key": "x", "origin": "segment"}])
+    annotate(other, "any", ("e", "clip", [], []))
+    cut(other, tmp_path, e=0.25)
+    DrawingCaptioner.asked.clear()
+    assert run(other, drawing_stage(other, cache)) == {"e": first["a"]}
+    assert DrawingCaptioner.asked == []
+
+
+def test_what_went_wrong_is_not_kept_in_the_cache(dataset: Dataset, tmp_path: Path) -> None:
+    cache = tmp_path / "answers.sqlite"
+    stage = drawing_stage(dataset, cache)
+    rows = dataset.pending(stage).to_pylist()
+    stage.open()(rows)
+    DrawingCaptioner.asked.clear()
+    stage.open()(rows)
+    assert DrawingCaptioner.asked == [("c", 0)]
 
 
 def test_only_what_is_read_is_asked_for_again(dataset: Dataset, tmp_path: Path) -> None:

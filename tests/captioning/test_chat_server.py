@@ -12,6 +12,7 @@ import pytest
 from captioning import chat_server as chat
 from captioning.captioner import Sound
 from captioning.chat_server import KEY_VARIABLE, ChatCaptioner, ChatServer
+from captioning.draws import Drawing
 from captioning.prompt import Prompt
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 from tests.captioning.chat_stand_in import Asked, Reply, StandIn, chat_server
@@ -39,7 +40,7 @@ def sounds(count: int) -> list[Sound]:
     ]
 
 
-def captioner(server: StandIn, **settings: float) -> ChatCaptioner:
+def captioner(server: StandIn, **settings: object) -> ChatCaptioner:
     return ChatCaptioner(ChatServer(url=server.url, model="made/Model", **settings))
 
 
@@ -66,6 +67,16 @@ def test_the_question_is_the_protocols() -> None:
     assert (asked.samples, asked.rate_hz, asked.text) == (1600, 16_000, "What is heard of thing 0?")
     assert asked.body["model"] == "made/Model"
     assert (asked.body["max_tokens"], asked.body["temperature"], asked.body["seed"]) == (77, 0, 0)
+
+
+def test_a_draw_is_asked_for_by_seed() -> None:
+    with chat_server(echo) as server:
+        asking = captioner(server, drawing=Drawing(draws=2, temperature=0.9, top_p=0.8, seed=3))
+        asking.caption(sounds(1), PROMPT)
+        asking.caption(sounds(1), PROMPT, 2)
+    plain, drawn = (asked.body for asked in server.asked)
+    assert (plain["temperature"], plain["seed"]) == (0, 0)
+    assert (drawn["temperature"], drawn["top_p"], drawn["seed"]) == (0.9, 0.8, 3 * 64 + 2)
 
 
 def test_questions_run_side_by_side_within_the_bound() -> None:
