@@ -1,55 +1,102 @@
-"""All that was said about a clip, by people, models and labels, and the default rule for which of it is used.
+"""All that was said about a clip, by people, models and labels, and the rule for which of it is used.
 
 Everything here is SQL over a dataset's views, so that a choice changes without running a model; `select` takes such a
 query with the columns `clip_id`, `text`, `source`. Texts that were not chosen stay where they are.
 """
 
+from captioning.score import SCORES
+from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
-
-_HUMAN = """
-SELECT annotations.key AS clip_id, unnest(annotations.captions) AS text, 'human:' || annotations.list AS source
-FROM annotations WHERE annotations.grain = 'clip'
-UNION ALL
-SELECT clips.clip_id, unnest(annotations.captions), 'human:' || annotations.list
-FROM annotations JOIN clips ON clips.video_key = annotations.key WHERE annotations.grain = 'video'"""
+from curation.errors import ArgumentError, DatasetError
 
 _MADE = """
-UNION ALL
-SELECT caption.key, unnest(list_prepend(caption.text, {further})),
-    CASE WHEN caption.model IS NULL THEN 'label' ELSE 'model:' || caption.label END
-FROM caption JOIN cut ON cut.key = caption.key
-WHERE caption.state = 'done' AND cut.state = 'done'
-    AND (caption.audio_sha256 IS NULL OR caption.audio_sha256 = cut.audio_sha256)"""
+SELECT caption.key AS clip_id, said.text,
+    CASE WHEN caption.model IS NULL THEN 'label' ELSE 'model:' || caption.label END AS source,
+    caption.label AS captions, said.candidate
+FROM (SELECT *, unnest(list_prepend({{'candidate': candidate, 'text': text}}, {further})) AS said
+    FROM caption WHERE state = 'done') AS caption
+JOIN cut ON cut.key = caption.key
+WHERE cut.state = 'done' AND (caption.audio_sha256 IS NULL OR caption.audio_sha256 = cut.audio_sha256)"""
 """A caption of a sound that was cut anew since then is about another file, and left out."""
+
+_SCORED = """
+SELECT made.clip_id, made.text, made.source, {scores}
+FROM ({made}) AS made LEFT JOIN (
+    SELECT key, label, unnest(candidates) AS scores FROM score WHERE state = 'done'
+) AS scored ON scored.key = made.clip_id AND scored.label = made.captions
+    AND scored.scores.candidate = made.candidate"""
 
 RANKS: tuple[tuple[str, str], ...] = (("human:", "by people"), ("model:", "by a model"), ("label", "made from labels"))
 """Beginning of a source and what it means, the best first."""
 
+CLEAN = "hedges = 0 AND repetition <= 0.3 AND quoted_words = 0 AND english_margin > -1.3 AND words BETWEEN 3 AND 60"
+"""A model's sentence that does not guess, stammer, quote or change the language. Source: ours; of Clotho's captions by
+people 99.8 % pass."""
+
+RULES = {"clean": f"clap IS NULL AND source LIKE 'human:%' OR {CLEAN}"}
+"""Rules by name; captions by people have no scores and stay."""
+
 
 def candidates_sql(dataset: Dataset) -> str:
-    """A query for every candidate: `clip_id`, `text`, `source`.
+    """A query for every candidate: `clip_id`, `text`, `source`, and its scores (`captioning.score.SCORES`) or nulls.
 
     `source` is `human:<list>`, `model:<label of the captions>` or `label`. What a list says of a video is said of each
     of its clips.
 
     Args:
-        dataset: Says whether any captioner has run.
+        dataset: Says whether captioners have run, and `score`.
     """
+    none = ", ".join(f"NULL AS {field.name}" for field in SCORES)
     if not (dataset.has_stage("caption") and dataset.has_stage("cut")):
-        return _HUMAN
+        return f"SELECT clip_id, text, source, {none} FROM ({HUMAN_CAPTIONS})"
+    made = _MADE.format(further=further_sql(dataset))
+    if dataset.has_stage("score"):
+        scores = ", ".join(f"scored.scores.{field.name} AS {field.name}" for field in SCORES)
+        made = _SCORED.format(made=made, scores=scores)
+    else:
+        made = f"SELECT clip_id, text, source, {none} FROM ({made})"
+    return f"SELECT clip_id, text, source FROM ({HUMAN_CAPTIONS}) UNION ALL BY NAME {made}"
+
+
+def further_sql(dataset: Dataset) -> str:
+    """The column of drawn answers of the view `caption`; captions of older datasets have none."""
     columns = dataset.sql("SELECT * FROM caption LIMIT 0").column_names
-    further = "list_transform(coalesce(caption.further, []), lambda drawn: drawn.text)"
-    return _HUMAN + _MADE.format(further=further if "further" in columns else "[]")
+    kind = "STRUCT(candidate INTEGER, text VARCHAR)[]"
+    return f"coalesce(caption.further, []::{kind})" if "further" in columns else f"[]::{kind}"
 
 
-def choose(candidates: str) -> str:
-    """The default rule as a query: of each clip the candidates of the best kind that it has, all of them.
+def choose(candidates: str, rule: str | None = None) -> str:
+    """Which candidates are used, as a query: of each clip those of the best kind that it has, all of them.
 
     Sentences by people win over those by models, and those over sentences made from labels.
 
     Args:
-        candidates: A query with the columns `clip_id`, `text`, `source`, as `candidates_sql` gives it.
+        candidates: A query as `candidates_sql` gives it.
+        rule: Name of a rule, or a SQL condition over the columns of that query; what does not fulfil it does not count.
+            A null counts as false. None takes everything.
     """
     kinds = " ".join(f"WHEN starts_with(source, '{prefix}') THEN {rank}" for rank, (prefix, _) in enumerate(RANKS))
-    return f"""SELECT clip_id, text, source FROM ({candidates}) WHERE trim(text) <> ''
+    wanted = RULES.get(rule, rule) if rule else "true"
+    return f"""SELECT clip_id, text, source FROM ({candidates}) WHERE trim(text) <> '' AND ({wanted}
+)
 QUALIFY CASE {kinds} END = min(CASE {kinds} END) OVER (PARTITION BY clip_id)"""
+
+
+def checked_rule(dataset: Dataset, rule: str) -> str:
+    """The rule, if it can be asked of this dataset.
+
+    Raises:
+        ArgumentError: It is no condition over candidates, or needs scores and none are there.
+    """
+    if not dataset.has_stage("score"):
+        raise ArgumentError(
+            f"--captions {rule!r} chooses by scores, and {dataset.path} has none; run `foundsound score` first"
+        )
+    try:
+        dataset.sql(f"SELECT * FROM ({choose(candidates_sql(dataset), rule)}) LIMIT 0")
+    except DatasetError as error:
+        names = ", ".join(["text", "source", *(field.name for field in SCORES)])
+        raise ArgumentError(
+            f"--captions {rule!r} is no condition over {names}, nor one of {', '.join(RULES)}"
+        ) from error
+    return rule

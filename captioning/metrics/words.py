@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 Words = Sequence[str]
 
-_WORD = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
 
 
 def words(sentence: str) -> list[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
+from pipelines.follow import OF_CLIPS
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
 from pipelines.wiring import caption_stage
@@ -20,6 +21,7 @@ def caption(
     batch: int = 8,
     workers: int | None = None,
     address: str | None = None,
+    follow: bool = False,
 ) -> StageResult:
     """Caption every cut clip; several captioners stand side by side, `select` chooses.
 
@@ -37,6 +39,7 @@ def caption(
         batch: Clips that go through the model at once; of a server, questions under way at once.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
+        follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
     stage = caption_stage(
@@ -59,6 +62,7 @@ def caption(
             default_workers=1,
             gpu=True,
             address=address,
+            follow=OF_CLIPS if follow else (),
         ),
     )
     return StageResult.of(opened, tally, "caption")

@@ -14,13 +14,14 @@ import pytest
 import soundfile
 
 from captioning.audio_language import Decoding, builder, identity_of
-from captioning.candidates import candidates_sql, choose
+from captioning.candidates import candidates_sql, checked_rule, choose
 from captioning.caption import Caption
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
 from captioning.draws import Drawing
 from captioning.labels import LabelCaptioner
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
+from captioning.score import SCORES
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, ClipError, Code
 from curation.facts import fact_row
@@ -50,6 +51,20 @@ class CutMade(Stage):
 
     NAME, VERSION, GRAIN = "cut", 1, "clip"
     RESULTS = table("made", column("audio_sha256", pa.string(), "sound"))
+
+    def requests(self) -> str:
+        return "SELECT clip_id AS key, clip_id AS input FROM clips"
+
+
+class ScoreMade(Stage):
+    """Stands for the stage `score` of the captions `level`."""
+
+    NAME, VERSION, GRAIN = "score", 1, "clip"
+    RESULTS = table("made", column("candidates", pa.list_(SCORES), "scores"))
+
+    @property
+    def label(self) -> str:
+        return "level"
 
     def requests(self) -> str:
         return "SELECT clip_id AS key, clip_id AS input FROM clips"
@@ -294,3 +309,25 @@ def test_a_caption_of_a_sound_that_was_cut_anew_is_no_candidate(dataset: Dataset
     assert "c" not in chosen(dataset)
     assert run(dataset, level_stage(dataset)) == {"c": "16000 samples of 0.10"}
     assert chosen(dataset)["c"] == [("model:level", "16000 samples of 0.10")]
+
+
+def test_a_rule_chooses_by_scores_and_spares_people(dataset: Dataset) -> None:
+    run(dataset, drawing_stage(dataset, None))
+    with pytest.raises(ArgumentError, match="foundsound score"):
+        checked_rule(dataset, "clean")
+    scores = {field.name: None for field in SCORES}
+    good = {**scores, "words": 5, "repetition": 0.0, "hedges": 0, "quoted_words": 0, "english_margin": 2.0}
+    of_c = [{**good, "candidate": 1, "clap": 0.1, "hedges": 1}, {**good, "candidate": 2, "clap": 0.4}]
+    made = [Outcome(key="c", values={"candidates": of_c})]
+    commit(dataset, ScoreMade(), made, {"c": "c"})
+    said = candidates_sql(dataset)
+
+    def texts(rule: str | None) -> dict[str, list[str]]:
+        rows = dataset.sql(f"SELECT * FROM ({choose(said, rule)}) ORDER BY ALL").to_pylist()
+        return {clip: [row["text"] for row in rows if row["clip_id"] == clip] for clip in "abc"}
+
+    assert texts(None)["c"] == ["answer 1", "answer 2"]
+    assert texts(checked_rule(dataset, "clean")) == {**texts(None), "c": ["answer 2"]}
+    assert texts(checked_rule(dataset, "clap > 0.3"))["c"] == ["answer 2"]
+    with pytest.raises(ArgumentError, match="no condition over text, source"):
+        checked_rule(dataset, "loudness > 3")
