@@ -7,13 +7,13 @@ torch and transformers are imported when a model is loaded, so that a driver tha
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
-from captioning.draws import Drawing, SeededChoice
+from captioning.decoding import Decoding, Drawing
+from captioning.draws import SeededChoice
 from captioning.families import CHUNK_S, SAMPLE_RATE_HZ, Family, family_of
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt
@@ -21,32 +21,6 @@ from curation.errors import ArgumentError, ClipError, Code, StoppedError
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Conversation = list[dict[str, Any]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decoding:
-    """How an answer is found: the most likely token each time, and further ones by seed.
-
-    What a model's own `generation_config.json` says of sampling and penalties is not used: a penalty on repetition also
-    counts the padding before a short prompt, so that a clip's answer would depend on its neighbours in the batch.
-
-    Args:
-        max_new_tokens: Longest answer, tokens; a longer one ends there. 128: ours, about 90 English words, where
-            published captions of sounds have 10 to 60.
-        drawing: How further answers are drawn; None draws none.
-    """
-
-    max_new_tokens: int = 128
-    drawing: Drawing | None = None
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.max_new_tokens <= 4096:
-            raise ArgumentError(f"max_new_tokens must lie in 1 to 4096, not {self.max_new_tokens}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the identity and the provenance of a caption."""
-        drawn = {} if self.drawing is None else {"drawing": self.drawing.as_dict()}
-        return {"strategy": "greedy", "max_new_tokens": self.max_new_tokens, **drawn}
 
 
 def default_device() -> str:

@@ -18,7 +18,9 @@ from captioning.cache import AnswerCache, question_sha256
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
 from captioning.prompt import Prompt
 from captioning.sound import heard
-from curation.errors import ArgumentError, ClipError
+from captioning.structure import parse_structure
+from captioning.text_scores import echo_ratio
+from curation.errors import ArgumentError, ClipError, Code
 from curation.media import MediaStore
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
@@ -39,6 +41,10 @@ FROM cut LEFT JOIN labelled USING (key) WHERE cut.state = 'done'"""
 _LABELS = "coalesce(labelled.labels, []::VARCHAR[])"
 _LABELS_SHA256 = f"sha256(array_to_string({_LABELS}, chr(0)))"
 """Hash of the labels, joined by NUL, which no label holds (`manifest` refuses it)."""
+
+
+MAX_ECHO = 0.5
+"""An answer of which more than this share stands in the prompt says nothing. Source: ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +70,7 @@ class Caption(Stage):
     RESULTS: ClassVar[pa.Schema] = table(
         "One row a clip and captioner: the sentence, and all that decided it.",
         column("text", pa.string(), "the sentence, on one line: the most likely answer that is usable"),
+        column("structure", pa.string(), "the answer of a structured prompt, as JSON; see captioning/structure.py"),
         column("model", pa.string(), "name on the Hub or of the model's folder; null for a sentence from labels"),
         column("revision", pa.string(), "commit on the Hub; null for a folder"),
         column("weights_sha256", pa.string(), "hash of the model's weights"),
@@ -170,8 +177,24 @@ class Caption(Stage):
                     missing.append((one, sound))
             if missing:
                 answers = captioner.caption([sound for _, sound in missing], self.prompt, draw)
-                for (one, _), answer in zip(missing, answers, strict=True):
-                    one.answers[draw] = answer
+                for (one, sound), answer in zip(missing, answers, strict=True):
+                    one.answers[draw] = self._checked(answer, sound)
+
+    def _checked(self, answer: str | ClipError, sound: Sound) -> str | ClipError:
+        """A model's answer unless it only repeats what was asked; of a structured prompt its object as JSON."""
+        if isinstance(answer, ClipError) or not self.captioner.listens:
+            return answer
+        if echo_ratio(answer, self.prompt.text) > MAX_ECHO:
+            return ClipError(Code.BAD_CAPTION, f"the answer repeats the prompt: {answer[:80]!r}")
+        if not self.prompt.is_structured:
+            return answer
+        heard_s = (
+            len(sound.wave_T) / sound.sample_rate_hz if sound.wave_T is not None and sound.sample_rate_hz else None
+        )
+        try:
+            return json.dumps(parse_structure(answer, heard_s), ensure_ascii=False)
+        except ClipError as error:
+            return error
 
     def _sound(self, row: Row) -> Sound | ClipError:
         labels = tuple(row["labels"])
@@ -192,20 +215,25 @@ class Caption(Stage):
             return Outcome(key=key, error=next(a for _, a in sorted(asked.answers.items()) if isinstance(a, ClipError)))
         (candidate, text), *further = sentences
         values = {
-            "text": text,
+            "text": self._caption(text),
+            "structure": text if self.prompt.is_structured else None,
             "model": self.captioner.model,
             "revision": self.captioner.revision,
             "weights_sha256": self.captioner.weights_sha256,
             "prompt_sha256": self.prompt.sha256,
             "decoding": json.dumps(self.captioner.decoding, sort_keys=True),
             "candidate": candidate,
-            "further": [{"candidate": number, "text": other} for number, other in further],
+            "further": [{"candidate": number, "text": self._caption(other)} for number, other in further],
             "audio_sha256": audio_sha256,
         }
         if audio_sha256 is not None and self.captioner.window_s is not None:
             path = self.media.open_path(audio_sha256, ".flac")
             values["heard_s"] = min(soundfile.info(path).duration, self.captioner.window_s)
         return Outcome(key=key, values=values)
+
+    def _caption(self, answer: str) -> str:
+        """The sentence in an answer."""
+        return str(json.loads(answer)["caption"]) if self.prompt.is_structured else answer
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
-from captioning.draws import Drawing
+from captioning.decoding import Decoding
 from captioning.prompt import Prompt
 from captioning.server_answer import LARGEST_ANSWER_BYTES, AgainError, read_answer
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
@@ -58,8 +58,8 @@ class ChatServer:
         concurrency: Questions under way at once.
         timeout_s: Longest time for one answer, s.
         patience_s: So long a server that answers nothing is waited for, s.
-        max_new_tokens: Longest answer, tokens; a longer one is no caption.
-        drawing: How further answers are drawn; None draws none. `top_k` is not in the protocol and left to the server.
+        decoding: Bound of the answers, of which a longer one is no caption, and how further ones are drawn; `top_k` is
+            not in the protocol and left to the server.
     """
 
     url: str
@@ -67,35 +67,31 @@ class ChatServer:
     concurrency: int = 16
     timeout_s: float = 120.0
     patience_s: float = 900.0
-    max_new_tokens: int = 128
-    drawing: Drawing | None = None
+    decoding: Decoding = field(default_factory=Decoding)
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")) or "@" in self.url:
             raise ArgumentError(f"{self.url!r} is no http(s) address without user and password")
-        if self.concurrency < 1 or self.timeout_s <= 0 or self.patience_s < 0 or self.max_new_tokens < 1:
+        if self.concurrency < 1 or self.timeout_s <= 0 or self.patience_s < 0:
             raise ArgumentError(f"a bound of {self} is out of range")
 
     @classmethod
-    def at(cls, address: str, *, concurrency: int, drawing: Drawing | None = None) -> Self:
+    def at(cls, address: str, *, concurrency: int, decoding: Decoding | None = None) -> Self:
         """The server at an address, with the model named after `#`, or else the only one that it serves.
 
         Raises:
             ArgumentError: It does not answer, or serves another number of models than one.
         """
         url, _, model = address.partition("#")
-        return cls(url=url, model=model or only_model(url), concurrency=concurrency, drawing=drawing)
+        return cls(url=url, model=model or only_model(url), concurrency=concurrency, decoding=decoding or Decoding())
 
     def identity(self) -> CaptionerIdentity:
         """What decides the sentences, as far as one can know it from outside."""
-        decoding: dict[str, Any] = {"strategy": "greedy", "max_new_tokens": self.max_new_tokens, "seed": 0}
-        if self.drawing is not None:
-            decoding["drawing"] = self.drawing.as_dict()
         return CaptionerIdentity(
             name=NAME,
             version=VERSION,
             model=self.model,
-            decoding=decoding,
+            decoding={**self.decoding.as_dict(), "seed": 0},
             sample_rate_hz=SAMPLE_RATE_HZ,
             window_s=WINDOW_S,
         )
@@ -219,13 +215,13 @@ class ChatCaptioner:
         return {
             "model": self._server.model,
             "messages": [{"role": "user", "content": content}],
-            "max_tokens": self._server.max_new_tokens,
+            "max_tokens": self._server.decoding.max_new_tokens,
             **self._choice(draw),
         }
 
     def _choice(self, draw: int) -> dict[str, Any]:
         """How the server is to choose words; the seed of a draw is the drawing's own and the draw's number."""
-        drawing = self._server.drawing
+        drawing = self._server.decoding.drawing
         if draw == 0 or drawing is None:
             return {"temperature": 0, "seed": 0}
         return {"temperature": drawing.temperature, "top_p": drawing.top_p, "seed": 64 * drawing.seed + draw}

@@ -9,46 +9,16 @@ Source of the method: Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030, sectio
 Shapes: B sounds, V words of the vocabulary, K most likely of them.
 """
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from curation.errors import ArgumentError
+from captioning.decoding import Drawing
 from curation.keys import stable_hash
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawing:
-    """How further answers are drawn.
-
-    Args:
-        draws: How many beside the most likely one.
-        temperature: The log probabilities are divided by it. Source: Qwen2-Audio-7B-Instruct's generation settings,
-            as are the next two.
-        top_p: The most likely words that together have this probability are drawn from.
-        top_k: ... and no more than so many.
-        seed: Another seed, other answers.
-    """
-
-    draws: int
-    temperature: float = 0.7
-    top_p: float = 0.5
-    top_k: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.draws <= 63 or not self.temperature > 0 or not 0 < self.top_p <= 1 or self.top_k < 1:
-            raise ArgumentError(f"a number is out of range: {self.as_dict()}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the identity and the provenance of a caption."""
-        return dataclasses.asdict(self)
 
 
 class SeededChoice:

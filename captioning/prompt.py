@@ -45,6 +45,11 @@ class Prompt:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @property
+    def is_structured(self) -> bool:
+        """Whether the answer is to be a JSON object, see `structure.py`: its name begins with `structured`."""
+        return self.name.startswith("structured")
+
+    @property
     def wants_labels(self) -> bool:
         """Whether the labels of a clip stand in it."""
         return PLACEHOLDER in self.text

@@ -6,6 +6,7 @@ Numbers without judgement, as measurements of sounds are; `select` applies them.
 import functools
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from captioning.metrics.words import words
 
 REPEATED_WORDS = 3
 """Runs of so many words count as repeated. Source: ours; shorter ones repeat in good sentences (`on the`)."""
+
+ECHO_WORDS = 5
+"""A run of so many words in common with the prompt is an echo. Source: ours."""
 
 HEDGES = (
     r"\b(?:cannot|can't|can not|could not|couldn't|unable to|not able to) (?:be )?(?:hear|heard|listen|determine|tell|"
@@ -68,6 +72,16 @@ def text_scores(sentence: str) -> TextScores:
         language=language,
         english_margin=float(ranking["en"] - other) / max(len(said), 1),
     )
+
+
+def echo_ratio(sentence: str, prompt: str) -> float:
+    """Share of a sentence's runs of five words that stand in the prompt, 0 to 1; 0 for a shorter sentence."""
+    runs, asked = _runs(words(sentence)), set(_runs(words(prompt)))
+    return sum(run in asked for run in runs) / len(runs) if runs else 0.0
+
+
+def _runs(said: Sequence[str]) -> list[tuple[str, ...]]:
+    return [tuple(said[start : start + ECHO_WORDS]) for start in range(len(said) - ECHO_WORDS + 1)]
 
 
 @functools.cache

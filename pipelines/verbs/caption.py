@@ -32,7 +32,7 @@ def caption(
             server that speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a
             key is taken from OPENAI_API_KEY).
         prompt: A .txt file, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
-            sentence-v1, sentences-v1.
+            vggsound-caps-v1, v2m-caps-v1, structured-v1 (a JSON object, checked); for labels sentence-v1, sentences-v1.
         name: Label under which the captions stand beside others; the model's name when not given.
         revision: Commit or tag on the Hub.
         candidates: Answers a clip: the most likely one, and others drawn by seed.

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from captioning.audio_language import AudioLanguageModel, Decoding, builder, identity_of
+from captioning.audio_language import AudioLanguageModel, builder, identity_of
 from captioning.captioner import Sound
-from captioning.draws import Drawing
+from captioning.decoding import Decoding, Drawing
 from captioning.families import FAMILIES
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt

@@ -8,7 +8,7 @@ import pytest
 
 from captioning.cache import AnswerCache, question_sha256
 from captioning.captioner import CaptionerIdentity
-from captioning.draws import Drawing
+from captioning.decoding import Drawing
 from captioning.prompt import Prompt
 
 WHO = CaptionerIdentity(name="made", version=1, model="made/Model", decoding={"strategy": "greedy"})

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from captioning.audio_language import Decoding, builder, identity_of
+from captioning.audio_language import builder, identity_of
 from captioning.candidates import candidates_sql, checked_rule, choose
 from captioning.caption import Caption
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
-from captioning.draws import Drawing
+from captioning.decoding import Decoding, Drawing
 from captioning.labels import LabelCaptioner
 from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
@@ -309,6 +309,28 @@ def test_a_caption_of_a_sound_that_was_cut_anew_is_no_candidate(dataset: Dataset
     assert "c" not in chosen(dataset)
     assert run(dataset, level_stage(dataset)) == {"c": "16000 samples of 0.10"}
     assert chosen(dataset)["c"] == [("model:level", "16000 samples of 0.10")]
+
+
+class ObjectCaptioner:
+    """Says an object about each sound, cut off for the loudest, and the prompt itself for the softest."""
+
+    def identity(self) -> CaptionerIdentity:
+        return LISTENER
+
+    def caption(self, sounds: Sequence[Sound], prompt: Prompt, draw: int = 0) -> list[str | ClipError]:
+        whole = '{"caption": "A tone.", "events": [{"sound": "a tone", "start_s": 0, "end_s": 1}]}'
+        levels = [float(np.median(sound.wave_T)) for sound in sounds if sound.wave_T is not None]
+        return [whole[:12] if level > 0.7 else prompt.text if level < 0.3 else f"```{whole}```" for level in levels]
+
+
+def test_a_structured_answer_is_checked_and_kept_whole(dataset: Dataset) -> None:
+    prompt = load_prompt("structured-v1")
+    stage = Caption(captioner=LISTENER, prompt=prompt, build=ObjectCaptioner, media=dataset.media)
+    assert run(dataset, stage) == {"a": "BAD_CAPTION", "b": "A tone.", "c": "BAD_CAPTION"}
+    rows = {row["key"]: row for row in dataset.sql("SELECT * FROM caption").to_pylist()}
+    assert json.loads(rows["b"]["structure"])["events"][0]["end_s"] == 1.0
+    assert "repeats the prompt" in rows["a"]["detail"]
+    assert "caption" in rows["c"]["detail"]
 
 
 def test_a_rule_chooses_by_scores_and_spares_people(dataset: Dataset) -> None:

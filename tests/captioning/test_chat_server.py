@@ -12,7 +12,7 @@ import pytest
 from captioning import chat_server as chat
 from captioning.captioner import Sound
 from captioning.chat_server import KEY_VARIABLE, ChatCaptioner, ChatServer
-from captioning.draws import Drawing
+from captioning.decoding import Decoding, Drawing
 from captioning.prompt import Prompt
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 from tests.captioning.chat_stand_in import Asked, Reply, StandIn, chat_server
@@ -62,7 +62,7 @@ def test_each_clip_gets_the_answer_about_itself() -> None:
 
 def test_the_question_is_the_protocols() -> None:
     with chat_server(echo) as server:
-        captioner(server, max_new_tokens=77).caption(sounds(1), PROMPT)
+        captioner(server, decoding=Decoding(max_new_tokens=77)).caption(sounds(1), PROMPT)
     (asked,) = server.asked
     assert (asked.samples, asked.rate_hz, asked.text) == (1600, 16_000, "What is heard of thing 0?")
     assert asked.body["model"] == "made/Model"
@@ -71,7 +71,7 @@ def test_the_question_is_the_protocols() -> None:
 
 def test_a_draw_is_asked_for_by_seed() -> None:
     with chat_server(echo) as server:
-        asking = captioner(server, drawing=Drawing(draws=2, temperature=0.9, top_p=0.8, seed=3))
+        asking = captioner(server, decoding=Decoding(drawing=Drawing(draws=2, temperature=0.9, top_p=0.8, seed=3)))
         asking.caption(sounds(1), PROMPT)
         asking.caption(sounds(1), PROMPT, 2)
     plain, drawn = (asked.body for asked in server.asked)

@@ -5,7 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
-from captioning.draws import Drawing, SeededChoice
+from captioning.decoding import Drawing
+from captioning.draws import SeededChoice
 from curation.errors import ArgumentError
 
 

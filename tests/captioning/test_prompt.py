@@ -13,6 +13,9 @@ SHIPPED_SHA256 = {
     "sentence-v1": "4d3a32ccc9cfacdc",
     "sentences-v1": "f441f86e05b10db6",
     "sound-v1": "3d044349e04e47b5",
+    "structured-v1": "14fc30820125ed87",
+    "v2m-caps-v1": "aa45b584edb42e18",
+    "vggsound-caps-v1": "55a16ef7f1811862",
 }
 
 
