@@ -1,0 +1,133 @@
+"""`foundsound captions`: everything that was said of clips, to look at or to take along."""
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from captioning.candidates import candidates_sql, checked_rule, choose
+from captioning.score import SCORES
+from curation.annotated import ANNOTATED
+from curation.dataset import Dataset
+from curation.errors import ArgumentError
+from curation.tables import Row, publish, temporary_beside
+
+COLUMNS = ("clip_id", "platform", "video_id", "start_ms", "duration_ms", "labels", "source", "text", "chosen")
+
+_SHOWN = """
+WITH shown AS (
+    SELECT clips.clip_id, clips.video_key, clips.start_ms, clips.duration_ms FROM clips
+    WHERE clips.clip_id IN (SELECT clip_id FROM ({candidates})) {only}
+    ORDER BY {first} {limit}
+), labelled AS (
+    SELECT clip_id, list_sort(list_distinct(flatten(list(coalesce(labels, []))))) AS labels
+    FROM ({annotated}) GROUP BY clip_id
+)
+SELECT shown.clip_id, videos.platform, videos.video_id, shown.start_ms, shown.duration_ms,
+    coalesce(labelled.labels, []) AS labels, said.source, said.text, chosen.clip_id IS NOT NULL AS chosen,
+    {scores}
+FROM shown JOIN videos USING (video_key) JOIN ({candidates}) AS said USING (clip_id)
+LEFT JOIN labelled USING (clip_id) LEFT JOIN ({chosen}) AS chosen USING (clip_id, source, text)
+ORDER BY {order}, chosen DESC, said.source, said.text"""
+
+
+class CaptionsResult:
+    """Clips with all that was said of them.
+
+    Args:
+        rows: A row a candidate, those of one clip together, the chosen ones first.
+        file: Where they were written; None where they are only shown.
+    """
+
+    def __init__(self, rows: list[Row], file: Path | None) -> None:
+        self.rows = rows
+        self.file = file
+
+    def as_dict(self) -> dict[str, Any]:
+        """The rows, and the file they were written to."""
+        return {"captions": self.rows, "file": str(self.file) if self.file else None}
+
+    def __str__(self) -> str:
+        clips = len({row["clip_id"] for row in self.rows})
+        if self.file:
+            return f"{len(self.rows):,} captions of {clips:,} clips: {self.file}"
+        return "\n".join(line for _, said in groupby(self.rows, lambda row: row["clip_id"]) for line in _lines(said))
+
+
+def _lines(said: Iterator[Row]) -> Iterator[str]:
+    """One clip: where it is from, its labels, and each sentence, `*` before those that are chosen."""
+    rows = list(said)
+    first = rows[0]
+    start_s, end_s = first["start_ms"] / 1000, (first["start_ms"] + first["duration_ms"]) / 1000
+    labels = f"  [{', '.join(first['labels'])}]" if first["labels"] else ""
+    yield f"{first['clip_id']}  {first['platform']} {first['video_id']} {start_s:g}-{end_s:g} s{labels}"
+    for row in rows:
+        clap = "" if row["clap"] is None else f"  clap {row['clap']:.2f}"
+        yield f"  {'*' if row['chosen'] else ' '} {row['source']:<24} {row['text']}{clap}"
+
+
+def captions(
+    dataset: Path,
+    /,
+    *,
+    rule: str | None = None,
+    clip: str | None = None,
+    limit: int = 10,
+    out: Path | None = None,
+) -> CaptionsResult:
+    """Show what people, models and labels said of clips, with scores, and which of it a rule would choose.
+
+    Args:
+        dataset: Folder of the dataset.
+        rule: As `select --captions`: a SQL condition over the scores, or `clean`; the default rule when not given.
+        clip: Show this clip only.
+        limit: Clips shown, drawn in an order that stays the same.
+        out: Write all of them to this .csv or .jsonl file instead.
+    """
+    opened = Dataset(dataset)
+    if limit < 1:
+        raise ArgumentError(f"--limit must be at least 1, not {limit}")
+    if out is not None and out.suffix not in (".csv", ".jsonl"):
+        raise ArgumentError(f"--out {out} must end in .csv or .jsonl")
+    candidates = candidates_sql(opened)
+    order = "{}.clip_id" if out or clip else "md5({}.clip_id)"
+    query = _SHOWN.format(
+        candidates=candidates,
+        chosen=f"SELECT DISTINCT * FROM ({choose(candidates, checked_rule(opened, rule) if rule else None)})",
+        annotated=ANNOTATED,
+        scores=", ".join(f"said.{field.name}" for field in SCORES),
+        only="AND clips.clip_id = ?" if clip else "",
+        first=order.format("clips"),
+        order=order.format("shown"),
+        limit="" if out or clip else f"LIMIT {limit}",
+    )
+    rows = opened.sql(query, [clip] if clip else []).to_pylist()
+    if clip and not rows:
+        raise ArgumentError(f"nothing was said of a clip {clip!r} in {opened.path}")
+    if out is not None:
+        _write(out, rows)
+    return CaptionsResult(rows, out)
+
+
+def _write(file: Path, rows: list[Row]) -> None:
+    """One line a caption, in one step."""
+    temporary = temporary_beside(file.resolve())
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as text:
+            if file.suffix == ".jsonl":
+                text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            else:
+                names = [*COLUMNS, *(field.name for field in SCORES)]
+                writer = csv.DictWriter(text, names)
+                writer.writeheader()
+                writer.writerows({**row, **_joined(row)} for row in rows)
+        publish(temporary, file.resolve())
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _joined(row: Row) -> Row:
+    """Lists as JSON arrays, which a CSV can hold."""
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in row.items() if isinstance(value, list)}

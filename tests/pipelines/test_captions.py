@@ -1,0 +1,65 @@
+"""The verb `captions`: what is shown, which is marked as chosen, and what is written."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from curation.dataset import Dataset
+from curation.errors import ArgumentError
+from pipelines.verbs.captions import captions
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Clip a of video v with two sentences, b with that of its video, c of which nothing was said."""
+    made = Dataset.create(tmp_path / "dataset")
+    videos = [{"video_key": key, "platform": "youtube", "video_id": key} for key in "vw"]
+    made.append("videos", [{**video, "segment_ms": 0} for video in videos])
+    spans = {"a": "v", "b": "v", "c": "w"}
+    clips = [{"clip_id": clip, "video_key": video, "origin": "list"} for clip, video in spans.items()]
+    made.append("clips", [{**clip, "start_ms": 1500, "duration_ms": 10_000} for clip in clips])
+    rows = [
+        {"key": "a", "grain": "clip", "line": 1, "labels": ["dog"], "captions": ["A dog, barking.", '"Woof"']},
+        {"key": "v", "grain": "video", "line": 2, "labels": [], "captions": ["In a yard."]},
+        {"key": "c", "grain": "clip", "line": 3, "labels": ["owl"], "captions": []},
+    ]
+    made.append("annotations", [{**row, "list": "one"} for row in rows])
+    made.add_source({"list": "one", "rows": 3, "rejected": 0})
+    return made.path
+
+
+def test_every_sentence_of_a_clip_is_shown_and_the_chosen_ones_are_marked(folder: Path) -> None:
+    shown = str(captions(folder))
+    assert shown.count("  * human:one") == 4
+    assert "a  youtube v 1.5-11.5 s  [dog]" in shown
+    assert "c  youtube" not in shown
+
+
+def test_one_clip_and_a_limit(folder: Path) -> None:
+    assert {row["clip_id"] for row in captions(folder, clip="b").rows} == {"b"}
+    assert len({row["clip_id"] for row in captions(folder, limit=1).rows}) == 1
+    with pytest.raises(ArgumentError, match="'c'"):
+        captions(folder, clip="c")
+    with pytest.raises(ArgumentError, match="at least 1"):
+        captions(folder, limit=0)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_written_reads_back(folder: Path, tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"captions{suffix}"
+    result = captions(folder, out=file)
+    with file.open(encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text)) if suffix == ".csv" else [json.loads(line) for line in text]
+    assert [row["text"] for row in rows] == [row["text"] for row in result.rows]
+    assert {row["text"] for row in rows} == {"A dog, barking.", '"Woof"', "In a yard."}
+    labels = rows[0]["labels"]
+    assert (json.loads(labels) if isinstance(labels, str) else labels) == ["dog"]
+
+
+def test_another_kind_of_file_and_a_rule_without_scores_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=r"\.csv or \.jsonl"):
+        captions(folder, out=tmp_path / "captions.txt")
+    with pytest.raises(ArgumentError, match="foundsound score"):
+        captions(folder, rule="clean")
