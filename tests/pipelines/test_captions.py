@@ -18,7 +18,7 @@ def folder(tmp_path: Path) -> Path:
     videos = [{"video_key": key, "platform": "youtube", "video_id": key} for key in "vw"]
     made.append("videos", [{**video, "segment_ms": 0} for video in videos])
     spans = {"a": "v", "b": "v", "c": "w"}
-    clips = [{"clip_id": clip, "video_key": video, "origin": "list"} for clip, video in spans.items()]
+    clips = [{"clip_id": clip, "video_key": video, "origin": "segment"} for clip, video in spans.items()]
     made.append("clips", [{**clip, "start_ms": 1500, "duration_ms": 10_000} for clip in clips])
     rows = [
         {"key": "a", "grain": "clip", "line": 1, "labels": ["dog"], "captions": ["A dog, barking.", '"Woof"']},
