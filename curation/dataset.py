@@ -5,50 +5,41 @@ a query, here in DuckDB, though pandas or any other reader of Parquet does as we
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import os
+import re
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
-from curation.errors import FINAL_CODES, MAX_ATTEMPTS, ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.facts import FactTable
+from curation.lock import readers_lock, shared_lock
 from curation.media import MediaStore
 from curation.schema import SCHEMA_VERSION, TABLES
 from curation.stage import Stage
-from curation.tables import append_part, part_files, rows_to_table, write_bytes, write_parquet
+from curation.storage import Root, root_of
+from curation.tables import SCHEMA_PART, append_part, rows_to_table, write_bytes, write_parquet
+from curation.views import TABLE_RULES, answers_sql, is_final_sql, parts_sql, quoted, stage_sql, table_sql
+
+__all__ = ["Dataset", "is_final_sql", "parts_sql", "quoted"]
 
 CONFIG_FILE = "dataset.json"
 
-_TABLE_VIEWS = {
-    "annotations": "SELECT DISTINCT ON (key, list, line) * FROM {parts} WHERE list IN ({lists})",
-    "rejects": "SELECT DISTINCT ON (list, line) * FROM {parts} WHERE list IN ({lists})",
-    "clips": "SELECT clip_id, any_value(COLUMNS(* EXCLUDE (clip_id, prev_clip_id, origin))), "
-    "max(prev_clip_id) AS prev_clip_id, min(origin) AS origin FROM {parts} "  # `list` before `segment`
-    "WHERE origin = 'segment' OR clip_id IN (SELECT key FROM annotations) GROUP BY clip_id",
-    "videos": "SELECT video_key, any_value(COLUMNS(* EXCLUDE (video_key, segment_ms))), max(segment_ms) AS segment_ms "
-    "FROM {parts} WHERE video_key IN (SELECT key FROM annotations UNION ALL SELECT video_key FROM clips) "
-    "GROUP BY video_key",  # a later list may ask to segment a video that was known by its clips
-}
-"""Rows of a list count only once its source stands in `dataset.json`, so half an ingest is never seen: neither its
-annotations nor the clips and videos that only they name."""
+MEMORY_LIMIT_MB = 2_500
+"""What a query may hold in memory before it spills to disk, MB. Source: ours; with Python and the result of a query
+over 6,000,000 clips it stays below 4 GB."""
 
+MAX_THREADS = 16
+"""Threads of a query. Source: ours; each wants about 125 MB (DuckDB's manual), and the limit above is for all."""
 
-def quoted(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def parts_sql(files: Iterable[Path]) -> str:
-    """SQL that reads part files, older ones lacking newer columns."""
-    return f"read_parquet([{', '.join(quoted(str(file)) for file in files)}], union_by_name=true)"
-
-
-def is_final_sql() -> str:
-    """SQL condition: a fact row will not be tried again, being done, finally set aside, or out of attempts."""
-    codes = ", ".join(quoted(code) for code in sorted(FINAL_CODES))
-    return f"(code IS NULL OR code IN ({codes}) OR attempt >= {MAX_ATTEMPTS})"
+_READ_AGAIN = 2
+"""Times that a query is begun anew when a part was deleted between listing and reading, where there are no locks."""
 
 
 class Dataset:
@@ -58,14 +49,15 @@ class Dataset:
         path: The folder; it must hold `dataset.json`.
 
     Raises:
-        DatasetError: There is no dataset, or a newer version of foundsound wrote it.
+        ArgumentError: There is no dataset in the folder.
+        DatasetError: The dataset is damaged, or a newer version of foundsound wrote it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser().resolve()
         file = self.path / CONFIG_FILE
         if not file.is_file():
-            raise DatasetError(
+            raise ArgumentError(
                 f"{self.path} is not a dataset: it has no {CONFIG_FILE}; make one with `foundsound manifest`"
             )
         try:
@@ -89,7 +81,7 @@ class Dataset:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ArgumentError(f"{folder} is a file, or not empty and not a dataset; give another folder with --out")
         for name, schema in TABLES.items():
-            write_parquet(folder / name / "part-0-schema.parquet", schema.empty_table())
+            write_parquet(folder / name / SCHEMA_PART, schema.empty_table())
         config = {"schema_version": SCHEMA_VERSION, "roots": {"media": "media"}, "sources": []}
         write_bytes(folder / CONFIG_FILE, json.dumps(config, indent=2).encode())
         return cls(folder)
@@ -106,7 +98,11 @@ class Dataset:
     @property
     def media(self) -> MediaStore:
         """The store of the cut sounds and pictures."""
-        return MediaStore(self.path / self.config["roots"]["media"])
+        return MediaStore(self.root("media"))
+
+    def root(self, kind: str) -> Root:
+        """Where `media`, `shards`, `vectors` or `latents` lie: a folder, or a prefix of an object store."""
+        return root_of(self.path, self.config["roots"], kind)
 
     def folder(self, kind: str) -> Path:
         """A folder of the dataset, as `selections`, `shards`, `vectors`; not made here."""
@@ -121,9 +117,11 @@ class Dataset:
         """Record an ingested list; this is the commit of its rows."""
         self.set_config(sources=[*self.config["sources"], dict(source)])
 
-    def append(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    def append(self, name: str, rows: Iterable[Mapping[str, Any]] | pa.Table) -> None:
         """Commit rows of the table `videos`, `clips`, `annotations` or `rejects` as one part."""
-        append_part(self.path / name, rows_to_table(rows, TABLES[name]))
+        schema = TABLES[name]
+        table = rows.select(schema.names).cast(schema) if isinstance(rows, pa.Table) else rows_to_table(rows, schema)
+        append_part(self.path / name, table)
 
     def facts(self, stage: Stage) -> FactTable:
         """The facts of a stage with this identity."""
@@ -141,31 +139,52 @@ class Dataset:
         """Label -> folder of the facts of a stage that its view reads."""
         return FactTable.current(self.path / "facts" / name)
 
-    def _create_views(self, connection: duckdb.DuckDBPyConnection) -> None:
-        lists = ", ".join(quoted(source["list"]) for source in self.config["sources"]) or "''"
-        for name, view in _TABLE_VIEWS.items():
-            sql = view.format(parts=parts_sql(part_files(self.path / name)), lists=lists)
-            connection.execute(f'CREATE VIEW "{name}" AS {sql}')
-        for stage in self.stages():
-            labels = FactTable.current(self.path / "facts" / stage)
-            union = " UNION ALL BY NAME ".join(
-                f"SELECT {quoted(label)} AS label, * FROM {parts_sql(part_files(folder))}"
-                for label, folder in labels.items()
-            )
-            connection.execute(
-                f"""CREATE VIEW "{stage}" AS
-                SELECT *, CASE WHEN code IS NULL THEN 'done' WHEN {is_final_sql()} THEN 'set_aside'
-                    ELSE 'pending' END AS state
-                FROM ({union})
-                QUALIFY row_number() OVER (PARTITION BY label, key ORDER BY finished_at DESC, attempt DESC) = 1"""
-            )
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Nothing that a listing of parts names is deleted while this is held; for SQL that is made beforehand."""
+        lock = shared_lock(readers_lock(self.path))
+        try:
+            yield
+        finally:
+            if lock is not None:
+                os.close(lock)
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """An in-memory DuckDB connection with a view for every table and every stage that has run."""
+    def _create_views(self, connection: duckdb.DuckDBPyConnection, query: str | None) -> None:
+        """Make the views that a query names, and those that they read; all of them for None."""
+        wanted = set(TABLE_RULES) if query is None else {name for name in TABLE_RULES if _names(query, name)}
+        needed = wanted.union(*(TABLE_RULES[name].needs for name in wanted))
+        lists = [source["list"] for source in self.config["sources"]]
+        for name in TABLE_RULES:  # in the order in which they read each other
+            if name in needed:
+                connection.execute(f'CREATE OR REPLACE VIEW "{name}" AS {table_sql(self.path, name, lists)}')
+        for stage in self.stages():
+            if query is None or _names(query, stage):
+                connection.execute(f'CREATE OR REPLACE VIEW "{stage}" AS {stage_sql(self.current_facts(stage))}')
+
+    def connect(self, query: str | None = None) -> duckdb.DuckDBPyConnection:
+        """An in-memory DuckDB connection with a view for every table and every stage that has run.
+
+        While it is open no part is deleted that its views read.
+
+        Args:
+            query: SQL; only the views whose names it holds are made. A view of many parts takes seconds.
+        """
         connection = duckdb.connect(":memory:")
         connection.execute("SET autoinstall_known_extensions = false; SET autoload_known_extensions = false")
         connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-        self._create_views(connection)
+        spill = quoted(str(Path(tempfile.gettempdir()) / f"foundsound-duckdb-{os.getpid()}"))
+        threads = min(os.cpu_count() or 1, MAX_THREADS)
+        connection.execute(
+            f"SET memory_limit = '{MEMORY_LIMIT_MB}MB'; SET temp_directory = {spill}; SET threads = {threads}"
+        )
+        lock = shared_lock(readers_lock(self.path))
+        if lock is not None:
+            weakref.finalize(connection, os.close, lock)
+        for _ in range(_READ_AGAIN):
+            with suppress(duckdb.IOException):
+                self._create_views(connection, query)
+                return connection
+        self._create_views(connection, query)
         return connection
 
     def sql(self, query: str, parameters: Iterable[Any] = (), **tables: pa.Table) -> pa.Table:
@@ -178,12 +197,23 @@ class Dataset:
 
         Raises:
             DatasetError: The query names a stage that has not run, or is not SQL; the text says which.
+            StoppedError: A part cannot be read, or the disk has no room for what the query spills.
         """
-        with self.connect() as connection:
+        given = list(parameters)
+        for _ in range(_READ_AGAIN):
+            with suppress(duckdb.IOException):
+                return self._query(query, given, tables)
+        try:
+            return self._query(query, given, tables)
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise StoppedError(f"{self.path}: a query failed ({error}); make room, or run the command again") from error
+
+    def _query(self, query: str, parameters: list[Any], tables: Mapping[str, pa.Table]) -> pa.Table:
+        with self.connect(query) as connection:
             for name, rows in tables.items():
                 connection.register(name, rows)
             try:
-                return connection.sql(query, params=list(parameters)).to_arrow_table()
+                return connection.sql(query, params=parameters).to_arrow_table()
             except (duckdb.CatalogException, duckdb.BinderException, duckdb.ParserException) as error:
                 raise DatasetError(
                     f"{self.path}: {str(error).splitlines()[0]} (stages that have run: "
@@ -196,18 +226,12 @@ class Dataset:
         Returns:
             The columns of `stage.requests()` and `attempts` (int, how often each was tried), sorted by key.
         """
-        folder = self.facts(stage).folder
-        reopen = stage.reopen()
-        not_inherited = "requested.inherited IS NULL AND" if "AS inherited" in stage.requests() else ""
-        again = f"OR (last.code IS NOT NULL AND ({reopen}))" if reopen else ""
-        return self.sql(
-            f"""WITH requested AS ({stage.requests()}),
-            last AS (
-                SELECT *, {is_final_sql()} AS final FROM {parts_sql(part_files(folder))}
-                QUALIFY row_number() OVER (PARTITION BY key, input ORDER BY finished_at DESC, attempt DESC) = 1
+        with self.reading():
+            answers = answers_sql(stage.requests(), self.facts(stage).folder, stage.reopen())
+            return self.sql(
+                f"SELECT * EXCLUDE (inherited, code, state) FROM ({answers}) WHERE state = 'pending' ORDER BY key"
             )
-            SELECT requested.*, coalesce(last.attempt, 0) AS attempts
-            FROM requested LEFT JOIN last ON requested.key = last.key AND requested.input = last.input
-            WHERE {not_inherited} (last.key IS NULL OR NOT last.final {again})
-            ORDER BY requested.key"""
-        )
+
+
+def _names(query: str, view: str) -> bool:
+    return re.search(rf"\b{re.escape(view)}\b", query, re.IGNORECASE) is not None

@@ -1,6 +1,8 @@
 """One writer per (dataset, stage, identity): a lock file with host, process and heartbeat.
 
 The lock of a dead process on this host is taken over at once, another host's after 60 s without a heartbeat.
+
+Readers share a second kind of lock, the kernel's, under which parts are deleted that were merged into others.
 """
 
 import fcntl
@@ -65,6 +67,11 @@ def _is_ours(file: Path) -> bool:
     return (holder.get("host"), holder.get("pid")) == (socket.gethostname(), os.getpid())
 
 
+def is_held(file: Path) -> bool:
+    """Whether a live process holds the lock `file`; a free one may be taken the next moment."""
+    return not _is_free(file)
+
+
 @contextmanager
 def writer_lock(file: Path, what: str) -> Iterator[None]:
     """Hold the lock `file` while writing.
@@ -98,3 +105,42 @@ def writer_lock(file: Path, what: str) -> Iterator[None]:
         heart.join()
         if _is_ours(file):  # another host takes over after a minute without a beat
             file.unlink(missing_ok=True)
+
+
+def readers_lock(dataset: Path) -> Path:
+    """The file that readers of a dataset lock; nothing is written into it."""
+    return dataset / "locks" / "readers.lock"
+
+
+def _descriptor(file: Path, kind: int) -> int | None:
+    try:
+        file.parent.mkdir(exist_ok=True)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CREAT, 0o666)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, kind)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def shared_lock(file: Path) -> int | None:
+    """Lock a file together with other readers, until the descriptor that is returned is closed or the process ends.
+
+    Returns:
+        The descriptor; None where no lock can be had, as on a file system that is read-only or has no locks.
+    """
+    return _descriptor(file, fcntl.LOCK_SH)
+
+
+@contextmanager
+def alone(file: Path) -> Iterator[bool]:
+    """Lock a file against readers, if none holds it now; gives whether it is held."""
+    descriptor = _descriptor(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        yield descriptor is not None
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

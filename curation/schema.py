@@ -73,7 +73,7 @@ FACT_COLUMNS = (
     column("input", pa.string(), "hash of what the stage read; another input is worked on anew"),
     column("code", pa.string(), "null when done, otherwise why it was set aside"),
     column("detail", pa.string(), "what exactly was seen, for a code"),
-    column("attempt", pa.int32(), "1 for the first try of this (key, input)"),
+    column("attempt", pa.int32(), "1 for the first try of this (key, input); 0: no try, it is open (again)"),
     column("seconds", pa.float64(), "time the work took, s"),
     column("finished_at", pa.timestamp("us", tz="UTC"), "when the work ended"),
 )

@@ -48,6 +48,7 @@ class Outcome:
         input: Hash of what was read, for outcomes in `also`.
         attempt: Number of this try, for outcomes in `also`.
         seconds: Time it took, s; None takes the batch's mean.
+        answer: What the source answered, for a row that is not recorded itself; `error` otherwise says it.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Outcome:
     input: str | None = None
     attempt: int | None = None
     seconds: float | None = None
+    answer: ClipError | None = None
 
 
 Work = Callable[[Sequence[Row]], list[Outcome]]

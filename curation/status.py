@@ -6,11 +6,25 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from curation.dataset import Dataset, is_final_sql, parts_sql
+from curation.dataset import Dataset
 from curation.facts import REQUESTS_FILE, FactTable
-from curation.tables import part_files
+from curation.views import answers_sql
 
-STAGES = ("manifest", "fetch", "segment", "cut", "measure", "tag", "caption", "score", "embed", "encode")
+STAGES = (
+    "manifest",
+    "fetch",
+    "segment",
+    "cut",
+    "measure",
+    "tag",
+    "print",
+    "agree",
+    "caption",
+    "score",
+    "embed",
+    "embed_text",
+    "encode",
+)
 """The order in which stages are shown: the way the data flow."""
 
 
@@ -59,7 +73,9 @@ def status(dataset: Dataset) -> dict[str, StageStatus]:
         for label, folder in labels.items():
             requests = (folder / REQUESTS_FILE).read_text()
             name = stage if len(labels) == 1 else f"{stage}:{label}"
-            counts = _count(dataset, _states(requests, parts_sql(part_files(folder))))
+            with dataset.reading():
+                states = answers_sql(requests, folder)
+                counts = _count(dataset, f"SELECT state, code, inherited IS NOT NULL AS inherited FROM ({states})")
             if counts.requested:
                 found[name] = counts
     order = {name: rank for rank, name in enumerate(STAGES)}
@@ -69,26 +85,13 @@ def status(dataset: Dataset) -> dict[str, StageStatus]:
 def _of_lists(dataset: Dataset) -> StageStatus:
     counted = StageStatus()
     for source in dataset.config["sources"]:
-        counted.add("done", None, source["rows"] - source["rejected"])
+        denied = source.get("denied", 0)
+        counted.add("done", None, source["rows"] - source["rejected"] - denied)
         if source["rejected"]:
             counted.add("set_aside", "MALFORMED", source["rejected"])
+        if denied:
+            counted.add("set_aside", "DENIED", denied)
     return counted
-
-
-def _states(requests: str, parts: str) -> str:
-    """SQL: state and code of every request of a stage."""
-    inherited = "requested.inherited" if "AS inherited" in requests else "NULL"
-    return f"""
-    WITH requested AS ({requests}),
-    last AS (
-        SELECT *, {is_final_sql()} AS final FROM {parts}
-        QUALIFY row_number() OVER (PARTITION BY key, input ORDER BY finished_at DESC, attempt DESC) = 1
-    )
-    SELECT coalesce({inherited}, last.code) AS code,
-        CASE WHEN {inherited} IS NOT NULL THEN 'set_aside' WHEN last.key IS NULL OR NOT last.final THEN 'pending'
-            WHEN last.code IS NULL THEN 'done' ELSE 'set_aside' END AS state,
-        {inherited} IS NOT NULL AS inherited
-    FROM requested LEFT JOIN last ON requested.key = last.key AND requested.input = last.input"""
 
 
 def _of_fetch(dataset: Dataset, labels: set[str]) -> StageStatus:

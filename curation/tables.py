@@ -1,13 +1,17 @@
 """Part files: how rows reach the disk and never half of them.
 
 A table is a folder of `part-*.parquet`. A part is written under a temporary name, synced, and renamed; a kill leaves
-either the whole part or a temporary file that no reader looks at.
+either the whole part or a temporary file that no reader looks at. `curation/compact.py` writes many small parts again
+as one *settled* part, which names the parts that it replaces; what it holds, they need not be read for.
 """
 
+import json
 import os
 import time
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,20 @@ Row = dict[str, Any]
 
 TEMPORARY = ".writing-"
 """Prefix of files that are not whole yet; readers skip it and `remove_leftovers` deletes it."""
+
+SETTLED = "-settled-"
+"""In the name of a part in which each key has all the rows that it had anywhere, and no row lies twice."""
+
+SEVERAL = "-several-"
+"""In the name of a part that compaction wrote of keys that have several rows, or rows that are not to be seen yet."""
+
+REPLACES = b"foundsound.replaces"
+"""Parquet metadata of a settled part: names of the parts whose rows are in it, or in the part written beside it."""
+
+SCHEMA_PART = "part-0-schema.parquet"
+"""A part without rows, which tells readers the columns of a table that has none yet."""
+
+_LISTINGS = 5
 
 
 def sync_path(path: Path) -> None:
@@ -75,14 +93,64 @@ def append_part(folder: Path, rows: pa.Table) -> Path | None:
     """Commit rows as one new part of the table in `folder`; nothing is written for no rows."""
     if rows.num_rows == 0:
         return None
-    path = folder / f"part-{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.parquet"
+    path = new_part(folder)
     write_parquet(path, rows)
     return path
 
 
+def new_part(folder: Path, kind: str = "-") -> Path:
+    """A name for a new part of a table; names sort by the time at which they were given."""
+    return folder / f"part-{time.time_ns():020d}{kind}{uuid.uuid4().hex[:8]}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a table, as they lie there now.
+
+    Args:
+        settled: The part that holds most of it, each key once or in all its rows; None before the first compaction.
+        loose: The others that are to be read, oldest first; their rows may say more about a settled key.
+        replaced: Those that need not be read any more, and are deleted when no reader holds them.
+    """
+
+    settled: Path | None
+    loose: tuple[Path, ...]
+    replaced: tuple[Path, ...] = ()
+
+
+def table_parts(folder: Path) -> Parts:
+    """The parts of the table in a folder.
+
+    A folder is not listed in one step. While a reader holds `Dataset.reading()` nothing is deleted, so that a listing
+    misses at most what came after it began.
+    """
+    for _ in range(_LISTINGS):
+        paths = sorted(folder.glob("part-*.parquet"))
+        settled = next((path for path in reversed(paths) if SETTLED in path.name), None)
+        if settled is None:
+            return Parts(None, tuple(paths))
+        try:
+            gone = _replaced_by(settled)
+        except FileNotFoundError:  # replaced itself since the listing
+            continue
+        others = [path for path in paths if path != settled]
+        return Parts(
+            settled,
+            tuple(path for path in others if path.name not in gone),
+            tuple(path for path in others if path.name in gone),
+        )
+    raise FileNotFoundError(f"{folder} is rewritten faster than it can be listed; run the command again")
+
+
+@lru_cache(maxsize=64)
+def _replaced_by(settled: Path) -> frozenset[str]:
+    return frozenset(json.loads((pq.read_schema(settled).metadata or {}).get(REPLACES, b"[]")))
+
+
 def part_files(folder: Path) -> list[Path]:
-    """The committed parts of a table, oldest first."""
-    return sorted(folder.glob("part-*.parquet"))
+    """The committed parts of a table that are to be read, the settled one first, then oldest first."""
+    parts = table_parts(folder)
+    return [*([parts.settled] if parts.settled else []), *parts.loose]
 
 
 def remove_leftovers(folder: Path, older_than_s: float = 86_400.0) -> int:

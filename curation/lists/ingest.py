@@ -6,7 +6,7 @@ nothing that counts, and running it again gives what an uninterrupted one gives.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,24 +15,29 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curation.compact import compact_if_many
 from curation.dataset import Dataset, quoted
 from curation.errors import ArgumentError
 from curation.keys import file_sha256
 from curation.lists.kinds import KINDS, ListKind
 from curation.lists.listfile import ListFile
-from curation.lists.row import Entry, ListRow, Reject
+from curation.lists.row import Entry
+from curation.lists.sieve import sifted
+from curation.lists.writer import ListWriter
 from curation.lock import writer_lock
-from curation.schema import CLIPS, VIDEOS
-from curation.tables import Row, part_files, rows_to_table, temporary_beside
+from curation.schema import VIDEOS
+from curation.tables import Row, part_files, temporary_beside
 
 BATCH_ROWS = 100_000
-"""Rows that are in memory, and in one part file. Source: ours; about 100 MB as Python objects."""
+"""Rows that are in memory one by one, and in one part file. Source: ours; about 100 MB as Python objects."""
+
+PART_ROWS = 983_040
+"""Most rows of a part of videos or clips. Source: ours; eight row groups, some 100 MB while they are in memory."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NAMED = pa.schema([*VIDEOS, *(field for field in CLIPS if field.name in ("clip_id", "start_ms", "duration_ms"))])
-"""What one row of a list names: a video, and a clip of it where the row has a span."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +46,10 @@ class IngestReport:
 
     Args:
         list: Name of the list in the dataset.
-        rows: Records of the list, `accepted + rejected`.
+        rows: Records of the list, `accepted + rejected + denied`.
         accepted: Rows understood; each is one annotation.
         rejected: Rows set aside with their line and reason, in the table `rejects`.
+        denied: Rows of videos on the deny list; nothing of them is kept.
         new_videos: Videos that no earlier list named.
         new_clips: Clips that no earlier list named.
         annotations: Rows written to `annotations`.
@@ -54,6 +60,7 @@ class IngestReport:
     rows: int
     accepted: int
     rejected: int
+    denied: int = 0
     new_videos: int = 0
     new_clips: int = 0
     annotations: int = 0
@@ -65,6 +72,7 @@ class IngestReport:
 
     def __str__(self) -> str:
         counts = f"{self.list}: {self.rows:,} rows, {self.accepted:,} accepted, {self.rejected:,} rejected"
+        counts += f", {self.denied:,} of denied videos left out" if self.denied else ""
         if self.already:
             return f"{counts}; ingested before, nothing to do"
         return f"{counts}; {self.new_videos:,} new videos, {self.new_clips:,} new clips"
@@ -79,6 +87,7 @@ def ingest(
     split: str | None = None,
     media_root: str | Path | None = None,
     labels_file: str | Path | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> IngestReport:
     """Read a list into a dataset; the same file under the same name once only.
 
@@ -90,6 +99,7 @@ def ingest(
         split: Split of every row, for lists that do not say it themselves.
         media_root: Folder below which the `path` rows of a table lie; None: the list's own folder.
         labels_file: `class_labels_indices.csv`, for AudioSet.
+        progress: Is told how many rows have been read since it was told last.
 
     Raises:
         ArgumentError: The file is empty, not UTF-8 or has another layout, an argument does not fit the kind, or the
@@ -111,7 +121,7 @@ def ingest(
         known = next((entry for entry in dataset.config["sources"] if entry["list"] == name), None)
         if known is not None:
             return _already(known, content, source.path)
-        report = _read_into(dataset, name, rules, source)
+        report = _read_into(dataset, name, rules, source, progress)
         dataset.add_source(
             {
                 "list": name,
@@ -119,10 +129,12 @@ def ingest(
                 "rows": report.rows,
                 "accepted": report.accepted,
                 "rejected": report.rejected,
+                "denied": report.denied,
                 "licence": rules.licence,
                 "ingested_at": datetime.now(UTC).isoformat(timespec="seconds"),
             }
         )
+    compact_if_many(dataset)
     return report
 
 
@@ -183,10 +195,12 @@ def _already(known: Row, content: Row, file: Path) -> IngestReport:
             f"give another name with --name"
         )
     counts = {key: known[key] for key in ("list", "rows", "accepted", "rejected")}
-    return IngestReport(**counts, already=True)
+    return IngestReport(**counts, denied=known.get("denied", 0), already=True)
 
 
-def _read_into(dataset: Dataset, name: str, rules: ListKind, source: ListFile) -> IngestReport:
+def _read_into(
+    dataset: Dataset, name: str, rules: ListKind, source: ListFile, progress: Callable[[int], None] | None
+) -> IngestReport:
     """Write everything but the source entry; on an error the dataset is left as it was."""
     _discard(dataset, name)
     with ExitStack() as undo:
@@ -194,8 +208,13 @@ def _read_into(dataset: Dataset, name: str, rules: ListKind, source: ListFile) -
         named = temporary_beside(dataset.path / f"{name}.parquet")
         with ExitStack() as scratch:
             scratch.callback(named.unlink, missing_ok=True)
-            accepted, rejected = _append_annotations(dataset, name, rules, source, named)
-            if accepted + rejected == 0:
+            root, segment_ms = str(source.root), rules.segment_ms
+            with ListWriter(dataset, name, root=root, segment_ms=segment_ms, named=named, progress=progress) as writer:
+                seen = source if rules.sure is None else sifted(source, rules.sure, writer.take)
+                for batch in _batches(rules.read(seen)):
+                    writer.put(batch)
+            rows = writer.accepted + writer.rejected + writer.denied
+            if rows == 0:
                 raise ArgumentError(f"{source.path} holds no rows")
             _refuse_other_roots(dataset, named)
             new_videos = _append_videos(dataset, named)
@@ -203,12 +222,13 @@ def _read_into(dataset: Dataset, name: str, rules: ListKind, source: ListFile) -
         undo.pop_all()
     return IngestReport(
         list=name,
-        rows=accepted + rejected,
-        accepted=accepted,
-        rejected=rejected,
+        rows=rows,
+        accepted=writer.accepted,
+        rejected=writer.rejected,
+        denied=writer.denied,
         new_videos=new_videos,
         new_clips=new_clips,
-        annotations=accepted,
+        annotations=writer.accepted,
     )
 
 
@@ -216,60 +236,23 @@ def _discard(dataset: Dataset, name: str) -> None:
     """Delete the parts that an ingest of this name left without committing; each part is of one list."""
     for table in ("annotations", "rejects"):
         for part in part_files(dataset.path / table):
-            if pq.read_table(part, columns=["list"])["list"].unique().to_pylist() == [name]:
+            if _lists_of(part) == {name}:
                 part.unlink()
+
+
+def _lists_of(part: Path) -> set[str]:
+    """The smallest and largest name of a list in a part, from its footer."""
+    with pq.ParquetFile(part) as parquet:
+        column = parquet.schema_arrow.get_field_index("list")
+        groups = [parquet.metadata.row_group(n).column(column) for n in range(parquet.num_row_groups)]
+        if all(group.statistics is not None and group.statistics.has_min_max for group in groups):
+            return {name for group in groups for name in (group.statistics.min, group.statistics.max)}
+        return set(parquet.read(columns=["list"])["list"].unique().to_pylist())
 
 
 def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
     while batch := list(islice(entries, BATCH_ROWS)):
         yield batch
-
-
-def _append_annotations(dataset: Dataset, name: str, rules: ListKind, source: ListFile, named: Path) -> tuple[int, int]:
-    """Append annotations and rejects, and write what the rows name to the file `named`; counts of both."""
-    accepted = rejected = 0
-    root = str(source.root)
-    with pq.ParquetWriter(named, _NAMED) as writer:
-        for batch in _batches(rules.read(source)):
-            rows = [entry for entry in batch if isinstance(entry, ListRow)]
-            rejects = [entry for entry in batch if isinstance(entry, Reject)]
-            spans = [_named_row(row, root, rules.segment_ms) for row in rows]
-            dataset.append("annotations", (_annotation(row, span, name) for row, span in zip(rows, spans, strict=True)))
-            dataset.append("rejects", ({"list": name, **asdict(reject)} for reject in rejects))
-            writer.write_table(rows_to_table(spans, _NAMED))
-            accepted += len(rows)
-            rejected += len(rejects)
-    return accepted, rejected
-
-
-def _named_row(row: ListRow, root: str, segment_ms: int) -> Row:
-    clip_id = row.clip_id
-    return {
-        "video_key": row.video_key,
-        "platform": row.platform,
-        "video_id": row.video_id,
-        "url": row.url,
-        "path": row.path,
-        "root": root if row.path is not None else None,
-        "segment_ms": segment_ms if clip_id is None else None,
-        "clip_id": clip_id,
-        "start_ms": row.start_ms,
-        "duration_ms": row.duration_ms,
-    }
-
-
-def _annotation(row: ListRow, named: Row, name: str) -> Row:
-    is_clip = named["clip_id"] is not None
-    return {
-        "key": named["clip_id"] if is_clip else named["video_key"],
-        "grain": "clip" if is_clip else "video",
-        "list": name,
-        "line": row.line,
-        "split": row.split,
-        "labels": list(row.labels),
-        "captions": list(row.captions),
-        "transcript": row.transcript,
-    }
 
 
 def _refuse_other_roots(dataset: Dataset, named: Path) -> None:
@@ -291,29 +274,37 @@ def _append_videos(dataset: Dataset, named: Path) -> int:
     columns = ", ".join(
         f"any_value({name}) AS {name}" for name in VIDEOS.names if name not in ("video_key", "segment_ms")
     )
-    found = dataset.sql(
+    return _append(
+        dataset,
+        "videos",
         f"""WITH named AS (
             SELECT video_key, {columns}, max(segment_ms) AS segment_ms FROM read_parquet({quoted(str(named))})
             GROUP BY video_key
         )
-        SELECT named.*, videos.video_key IS NULL AS is_new FROM named LEFT JOIN videos USING (video_key)
-        WHERE videos.video_key IS NULL OR named.segment_ms > coalesce(videos.segment_ms, -1) ORDER BY video_key"""
+        SELECT named.*, known.video_key IS NULL AS is_new
+        FROM named LEFT JOIN (SELECT video_key, segment_ms FROM videos) AS known USING (video_key)
+        WHERE known.video_key IS NULL OR named.segment_ms > coalesce(known.segment_ms, -1) ORDER BY video_key""",
     )
-    _append(dataset, "videos", found.select(VIDEOS.names))
-    return sum(found["is_new"].to_pylist())
 
 
 def _append_clips(dataset: Dataset, named: Path) -> int:
     """Append the clips that are new; their number."""
-    found = dataset.sql(
-        f"""SELECT DISTINCT clip_id, video_key, start_ms, duration_ms, NULL::VARCHAR AS prev_clip_id, 'list' AS origin
-        FROM read_parquet({quoted(str(named))}) AS named ANTI JOIN clips USING (clip_id)
-        WHERE clip_id IS NOT NULL ORDER BY clip_id"""
+    return _append(
+        dataset,
+        "clips",
+        f"""SELECT DISTINCT clip_id, video_key, start_ms, duration_ms, NULL::VARCHAR AS prev_clip_id, 'list' AS origin,
+            true AS is_new
+        FROM read_parquet({quoted(str(named))}) AS named ANTI JOIN (SELECT clip_id FROM clips) USING (clip_id)
+        WHERE clip_id IS NOT NULL ORDER BY clip_id""",
     )
-    _append(dataset, "clips", found)
-    return int(found.num_rows)
 
 
-def _append(dataset: Dataset, table: str, rows: pa.Table) -> None:
-    for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
-        dataset.append(table, batch.to_pylist())
+def _append(dataset: Dataset, table: str, query: str) -> int:
+    """Append the result of a query to a table, in parts of bounded size; how many of its rows `is_new`."""
+    new = 0
+    with dataset.connect(query) as connection:
+        for batch in connection.sql(query).to_arrow_reader(PART_ROWS):
+            rows = pa.Table.from_batches([batch])
+            dataset.append(table, rows.drop_columns(["is_new"]))
+            new += pc.sum(rows["is_new"]).as_py() or 0
+    return new

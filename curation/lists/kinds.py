@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from curation.lists import audiocaps, audioset, musiccaps, table, v2m, vggsound
 from curation.lists.listfile import ListFile
 from curation.lists.row import Entry
+from curation.lists.sieve import SureLines
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,12 +16,14 @@ class ListKind:
     Args:
         read: From the file to its rows and rejects, in the order of the file.
         takes: Which of `split`, `media_root` and `labels_file` may be given for it.
+        sure: The plain form that nearly all of its lines have; None: every line goes to `read`.
         segment_ms: Length of the clips that whole videos are cut into, ms; 0: one clip, the whole length.
         licence: Under which terms the list itself stands; the media are their uploaders' in every case.
     """
 
     read: Callable[[ListFile], Iterator[Entry]]
     takes: frozenset[str]
+    sure: SureLines | None = None
     segment_ms: int = 0
     licence: str
 
@@ -28,6 +31,7 @@ class ListKind:
 KINDS: dict[str, ListKind] = {
     "vggsound": ListKind(
         read=vggsound.read,
+        sure=vggsound.SURE,
         takes=frozenset(),
         licence="VGGSound: CC BY 4.0 (University of Oxford); videos are their uploaders'",
     ),
@@ -38,6 +42,7 @@ KINDS: dict[str, ListKind] = {
     ),
     "v2m": ListKind(
         read=v2m.read,
+        sure=v2m.SURE,
         takes=frozenset({"split"}),
         segment_ms=v2m.SEGMENT_MS,
         licence="V2M: see the VidMuse project for its terms; videos are their uploaders'",

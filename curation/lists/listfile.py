@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from curation.errors import ArgumentError
 from curation.lists.row import SPLITS
+
+
+class Sifting(Protocol):
+    """Takes lines out of a list before its reader sees them; see `curation/lists/sieve.py`."""
+
+    def sift(self, block: bytes, lines_before: int) -> tuple[int, list[tuple[int, bytes]]] | None:
+        """Take lines of a block; how many lines it has, and number and bytes of those that are left."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +24,7 @@ class ListFile:
         split: Split of every row, for lists that do not say it themselves; None: not known.
         media_root: Folder below which `path` rows lie; None: the file's own folder.
         labels_file: AudioSet's `class_labels_indices.csv`, for lists that name labels by id.
+        sieve: Takes lines that need no reader; None: the reader sees all of them.
 
     Raises:
         ArgumentError: A file or folder is not there, or the split is none.
@@ -25,6 +34,7 @@ class ListFile:
     split: str | None = None
     media_root: Path | None = None
     labels_file: Path | None = None
+    sieve: Sifting | None = None
 
     def __post_init__(self) -> None:
         for file in (self.path, self.labels_file):

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curation.errors import ArgumentError, ClipError
 from curation.lists.row import Record, Reject, malformed
-from curation.lists.text import Line, csv_records, lines, take_header
+from curation.lists.text import BLOCK_BYTES, Line, csv_records, lines, take_header
 
 Values = Mapping[str, Any]
 Records = Iterator[Record[Values] | Reject]
@@ -43,6 +43,17 @@ def read_records(file: Path, columns: Sequence[str]) -> Records:
     if reader is None:
         raise ArgumentError(f"{file}: a table is one of {', '.join(formats)}, not {file.suffix!r}")
     return reader(file, columns)
+
+
+def row_count(file: Path) -> int:
+    """About how many rows a list has, for progress: rows of a Parquet file, otherwise lines."""
+    if file.suffix.lower() == ".parquet":
+        try:
+            return int(pq.read_metadata(file).num_rows)
+        except (pa.ArrowInvalid, OSError):
+            return 0  # its reader says what is wrong
+    with file.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
 
 
 def _refuse_unknown(file: Path, found: Sequence[str], columns: Sequence[str]) -> None:

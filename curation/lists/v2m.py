@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 from curation.lists.listfile import ListFile
 from curation.lists.row import Entry, ListRow, Record, Reject, each_row
+from curation.lists.sieve import YOUTUBE_ID, SureLines
 from curation.lists.text import lines
 
 SEGMENT_MS = 10_000
+
+SURE = SureLines(pattern=YOUTUBE_ID)
 
 
 def read(file: ListFile) -> Iterator[Entry]:
@@ -22,7 +25,7 @@ def read(file: ListFile) -> Iterator[Entry]:
 
 
 def _ids(file: ListFile) -> Iterator[Record[str] | Reject]:
-    for line in lines(file.path):
+    for line in lines(file.path, file.sieve):
         if line.fault is not None:
             yield line.reject(line.fault)
         elif line.text.strip():

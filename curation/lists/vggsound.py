@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from curation.lists.listfile import ListFile
 from curation.lists.row import Entry, ListRow, Record, clean, each_row, malformed, milliseconds
+from curation.lists.sieve import LABEL_CELL, PLAIN_SECONDS, SPLIT, YOUTUBE_ID, SureLines
 from curation.lists.text import csv_records
 
 CLIP_MS = 10_000
@@ -15,10 +16,13 @@ CLIP_MS = 10_000
 _CLIP_FILE = re.compile(r"(.{11})_(\d{6,7})\.mp4", re.ASCII)
 """The id is the first 11 characters, which may be `_` and `-` too; the start has six digits, s."""
 
+SURE = SureLines(pattern=f"{YOUTUBE_ID},{PLAIN_SECONDS},{LABEL_CELL},{SPLIT}", clip_ms=CLIP_MS)
+"""Rows of four cells as they all are in the published list."""
+
 
 def read(file: ListFile) -> Iterator[Entry]:
     """The rows of either file; four cells or two tell which layout a row has."""
-    return each_row(csv_records(file.path), _row)
+    return each_row(csv_records(file.path, sieve=file.sieve), _row)
 
 
 def _row(record: Record[list[str]]) -> ListRow:

@@ -9,6 +9,8 @@ from cyclopts import Parameter
 from curation.dataset import CONFIG_FILE, Dataset
 from curation.errors import ArgumentError
 from curation.lists.ingest import IngestReport, ingest
+from curation.lists.tabular import row_count
+from pipelines.progress import Progress
 
 SHOWN_REJECTS = 5
 """Rejected lines that are shown; all of them are in the table `rejects`."""
@@ -64,7 +66,17 @@ def manifest(
     is_new = not (out / CONFIG_FILE).is_file()
     dataset = Dataset.open_or_create(out)
     try:
-        report = ingest(dataset, kind, file, name=name, split=split, media_root=media_root, labels_file=labels)
+        with Progress("manifest", total=row_count(file)) as progress:
+            report = ingest(
+                dataset,
+                kind,
+                file,
+                name=name,
+                split=split,
+                media_root=media_root,
+                labels_file=labels,
+                progress=progress.advance,
+            )
     except ArgumentError:
         if is_new:  # a list that cannot be read leaves no empty dataset behind
             shutil.rmtree(dataset.path)

@@ -4,14 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curation import keys
 from curation.dataset import Dataset
+from curation.deny import deny
 from curation.errors import ArgumentError
 from curation.lists import ingest as module
 from curation.lists.ingest import ingest, list_name
 from curation.schema import TABLES
+from curation.status import status
+from curation.tables import part_files
 
 Write = Callable[[str, str | bytes], Path]
 VGGSOUND = "aaaaaaaaaaa,1,dog,train\naaaaaaaaaaa,20,cat,train\nbad row\nbbbbbbbbbbb,0,dog,test\n"
@@ -147,7 +152,7 @@ module.ingest(Dataset(folder), "vggsound", file)
 """An ingest that dies right after it committed the given part of a table."""
 
 
-@pytest.mark.parametrize(("table", "part"), [("annotations", "1"), ("rejects", "2"), ("videos", "1"), ("clips", "1")])
+@pytest.mark.parametrize(("table", "part"), [("annotations", "1"), ("rejects", "1"), ("videos", "1"), ("clips", "1")])
 def test_a_killed_ingest_can_be_run_again(tmp_path: Path, write: Write, table: str, part: str) -> None:
     whole = Dataset.create(tmp_path / "whole")
     killed = Dataset.create(tmp_path / "killed")
@@ -218,3 +223,30 @@ def test_names_of_lists() -> None:
     ]
     with pytest.raises(ArgumentError, match="'my list'"):
         list_name("table", Path("my list.csv"))
+
+
+def test_rows_of_denied_videos_are_left_out_and_counted(dataset: Dataset, write: Write) -> None:
+    key = keys.video_key("youtube", "aaaaaaaaaaa")
+    deny(dataset.path, [{"platform": "youtube", "video_id": "aaaaaaaaaaa", "video_key": key}])
+    report = ingest(dataset, "vggsound", write("vggsound.csv", VGGSOUND))
+    assert (report.rows, report.accepted, report.rejected, report.denied, report.new_clips) == (4, 1, 1, 2, 1)
+    assert "2 of denied videos left out" in str(report)
+    other = ingest(dataset, "table", write("own.csv", "video_id\naaaaaaaaaaa\nccccccccccc\n"))
+    assert (other.accepted, other.denied) == (1, 1)
+    parts = [pq.read_table(part) for part in (dataset.path / "videos").glob("part-*.parquet")]
+    assert "aaaaaaaaaaa" not in pa.concat_tables(parts)["video_id"].to_pylist()
+    counted = status(dataset)["manifest"]
+    assert counted.as_dict() == {
+        "requested": 6, "done": 2, "set_aside": {"DENIED": 3, "MALFORMED": 1}, "pending": 0
+    }  # fmt: skip
+    assert ingest(dataset, "vggsound", write("vggsound.csv", VGGSOUND)).denied == 2
+
+
+def test_many_parts_are_compacted_after_an_ingest(
+    dataset: Dataset, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curation.compact.MAX_LOOSE_PARTS", 2)
+    for number, letter in enumerate("abc"):
+        ingest(dataset, "vggsound", write(f"vggsound{number}.csv", f"{letter * 11},1,dog,train\n"))
+    assert [len(part_files(dataset.path / name)) for name in ("annotations", "clips", "videos")] == [2, 2, 2]
+    assert dataset.sql("SELECT count(*) AS n FROM clips")["n"].to_pylist() == [3]
