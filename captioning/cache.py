@@ -14,6 +14,9 @@ from captioning.captioner import CaptionerIdentity
 from captioning.prompt import Prompt
 from curation.keys import canonical
 
+CAPTION_CACHE = "captions.sqlite"
+"""Name of the file in the folder of caches."""
+
 WAIT_S = 60.0
 """So long another process that is writing is waited for. Source: ours."""
 

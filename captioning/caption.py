@@ -20,22 +20,18 @@ from captioning.prompt import Prompt
 from captioning.sound import heard
 from captioning.structure import parse_structure
 from captioning.text_scores import echo_ratio
+from curation.annotated import ANNOTATED
 from curation.errors import ArgumentError, ClipError, Code
 from curation.media import MediaStore
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
 from curation.tables import Row
 
-REQUESTS = """WITH named AS (
-    SELECT annotations.key AS key, annotations.labels FROM annotations WHERE annotations.grain = 'clip'
-    UNION ALL
-    SELECT clips.clip_id, annotations.labels
-    FROM annotations JOIN clips ON clips.video_key = annotations.key WHERE annotations.grain = 'video'
-), labelled AS (
-    SELECT key, list_sort(list_distinct(flatten(list(labels)))) AS labels
-    FROM named WHERE labels IS NOT NULL GROUP BY key
+REQUESTS = f"""WITH labelled AS (
+    SELECT clip_id AS key, list_sort(list_distinct(flatten(list(labels)))) AS labels
+    FROM ({ANNOTATED}) WHERE labels IS NOT NULL GROUP BY clip_id
 )
-SELECT cut.key, {input} AS input, {audio} AS audio_sha256, {labels} AS labels
+SELECT cut.key, {{input}} AS input, {{audio}} AS audio_sha256, {{labels}} AS labels
 FROM cut LEFT JOIN labelled USING (key) WHERE cut.state = 'done'"""
 
 _LABELS = "coalesce(labelled.labels, []::VARCHAR[])"

@@ -1,12 +1,14 @@
 """Arrays on disk: append-only files of raw numbers, with the place of each array kept in a table elsewhere.
 
 A worker writes one file of its own, `blob-<uuid>.bin`, and hands back references. References are committed (as fact
-rows) only after `sync()`, so a kill loses nothing but bytes at the end of a file that no row names. This file knows
-nothing of clips, vectors or latents.
+rows) only after `sync()`, so a kill loses nothing but bytes at the end of a file that no row names. In an object store,
+where nothing can be appended, every `sync()` puts a file of its own. This file knows nothing of clips, vectors or
+latents.
 """
 
 import mmap
 import os
+import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.errors import DatasetError
+from curation.storage import Root, scratch_file
 from curation.tables import sync_path
 
 Array = npt.NDArray[Any]
 
 ALIGN_BYTES = 64
 """Arrays begin at multiples of this. Source: ours; a cache line, and a multiple of every item size."""
+
+ERASE_BYTES = 1 << 22
+"""How much is looked at in one piece when something is erased."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,9 +64,14 @@ class BlobWriter:
         folder: Where the file is made; made itself if it is not there.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path | Root) -> None:
+        self.root = Root.of(folder)
+        self._begin()
+
+    def _begin(self) -> None:
+        """A fresh file, that does not exist yet."""
         self.blob = f"blob-{uuid.uuid4().hex}.bin"
+        self._path = self.root.path / self.blob if self.root.is_local else scratch_file(".bin")
         self._file: BinaryIO | None = None
         self._end_bytes = 0
 
@@ -78,9 +89,9 @@ class BlobWriter:
             raise TypeError(f"an array of {array.dtype} cannot be stored as raw numbers; give a number type")
         content = np.ascontiguousarray(array, dtype=dtype).tobytes()
         if self._file is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self.folder / self.blob).open("ab")
-            sync_path(self.folder)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+            sync_path(self._path.parent)
         padding = -self._end_bytes % ALIGN_BYTES
         offset_bytes = self._end_bytes + padding
         self._file.write(b"\0" * padding + content)
@@ -94,6 +105,9 @@ class BlobWriter:
                 file.flush()
                 os.fsync(file.fileno())
             self._file = None
+            if not self.root.is_local:
+                self.root.put(self._path, self.blob)
+                self._begin()
 
     def __enter__(self) -> Self:
         return self
@@ -109,12 +123,12 @@ class BlobReader:
         folder: The folder that the writers wrote to, or one above it.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path | Root) -> None:
+        self.root = Root.of(folder)
         self._maps: dict[str, mmap.mmap] = {}
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.folder,)
+    def __reduce__(self) -> tuple[type[Self], tuple[Root]]:
+        return type(self), (self.root,)
 
     def read(self, ref: BlobRef) -> Array:
         """One array, of `ref.shape`, as a read-only view of the file: nothing is copied.
@@ -159,9 +173,13 @@ class BlobReader:
         return mapped
 
     def _open(self, blob: str, end_bytes: int) -> mmap.mmap:
-        path = self.folder / blob
-        if Path(blob).is_absolute() or ".." in Path(blob).parts or not path.is_file():
-            raise DatasetError(f"blob {path} is named by a table but missing; run the stage that wrote it again")
+        missing = DatasetError(f"blob {self.root / blob} is named by a table but missing; run its stage again")
+        if Path(blob).is_absolute() or ".." in Path(blob).parts:
+            raise missing
+        try:
+            path = self.root.local(blob)
+        except FileNotFoundError:
+            raise missing from None
         size_bytes = path.stat().st_size
         if size_bytes < end_bytes:
             raise DatasetError(
@@ -170,3 +188,50 @@ class BlobReader:
             )
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def erase(root: Root, blob: str, kept: Sequence[tuple[int, int]]) -> bool:
+    """Fill with zeros what no row names any more, or delete the file when no row names any of it.
+
+    The file keeps its length, so that what is kept stays where rows say it is. Doing it twice changes nothing.
+
+    Args:
+        root: The folder that the writers wrote to, or one above it.
+        blob: The file, as seen from it.
+        kept: (begin, end) of what stays, bytes; in any order, overlapping or not.
+
+    Returns:
+        Whether anything was erased.
+    """
+    if not kept:
+        return root.remove(blob)
+    path = root.path / blob if root.is_local else scratch_file(".bin")
+    if not root.is_local:
+        shutil.copyfile(root.local(blob), path)
+    found = False
+    try:
+        with path.open("r+b") as file:
+            size_bytes, position = path.stat().st_size, 0
+            for begin, end in [*sorted(kept), (size_bytes, size_bytes)]:
+                found |= _zero(file, position, min(begin, size_bytes))
+                position = max(position, end)
+            os.fsync(file.fileno())
+        if found and not root.is_local:
+            root.put(path, blob)
+    finally:
+        if not root.is_local:
+            path.unlink(missing_ok=True)
+    return found
+
+
+def _zero(file: BinaryIO, begin: int, end: int) -> bool:
+    """Write zeros from `begin` up to `end`; whether anything else was there."""
+    found = False
+    for at in range(begin, end, ERASE_BYTES):
+        file.seek(at)
+        content = file.read(min(ERASE_BYTES, end - at))
+        if content.strip(b"\0"):
+            file.seek(at)
+            file.write(bytes(len(content)))
+            found = True
+    return found

@@ -20,6 +20,7 @@ from curation.ffmpeg import input_options
 from curation.media import MediaStore
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
+from curation.storage import Root
 from curation.tables import Row
 
 
@@ -115,7 +116,7 @@ class Encode(Stage):
     frame_size_px: int = 32
     build: Callable[[], SoundEncoder] = how()
     media: MediaStore = how()
-    blobs: Path = how()
+    blobs: Path | Root = how()
     called: str = how(default="audiox-tiny")
 
     @property

@@ -55,11 +55,11 @@ class Samples:
         latent_rate_hz: float,
         frame_rate_hz: float,
     ) -> None:
-        self._reader = BlobReader(dataset.folder("latents"))
+        self._reader = BlobReader(dataset.root("latents"))
         self.latent_frames = latent_frames
         self._frames_of_latent = frame_rate_hz / latent_rate_hz
         self.pictures = max(1, round(latent_frames * self._frames_of_latent))
-        shards = Shards.open(dataset.folder("shards") / generation)
+        shards = Shards.open(dataset.root("shards") / generation)
         encoded = {row["key"]: row for row in self._encoded(dataset, latents)}
         abouts = [(shards.key(i), shards.about(i)) for i in range(len(shards))]
         missing = [key for key, _ in abouts if key not in encoded]

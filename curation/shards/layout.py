@@ -1,24 +1,21 @@
-"""The layout of one shard: the tar's bytes, the table of offsets beside it, and the index of a generation.
+"""The layout of one shard: the tar's bytes, the table of offsets beside it.
 
-Everything here is a function from values to bytes; which clips go where is `curation/shards/pack.py`'s.
+Everything here is a function from values to bytes; which clips go where is `curation/shards/plan.py`'s, and the index
+of a generation `curation/shards/generation.py`'s.
 """
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from curation.errors import DatasetError
 from curation.keys import canonical
-from curation.schema import SCHEMA_VERSION, column, table
+from curation.schema import column, table
 from curation.tables import Row
-
-INDEX_FILE = "index.json"
 
 MEMBERS = ("flac", "mp4", "json")
 """Suffixes of a clip's members, in the order in which they stand in the tar."""
@@ -40,96 +37,11 @@ OFFSETS = table(
         )
     ),
     column("json", pa.string(), "the text of the .json"),
+    column("row_hash", pa.uint64(), "hash of the selection's row; equal for clips that did not change"),
 )
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardInfo:
-    """One finished shard, as `index.json` lists it.
-
-    Args:
-        name: Its number with six digits; the files are `<name>.tar` and `<name>.arrow`.
-        clips: How many clips it holds.
-        tar_bytes, arrow_bytes: Sizes of its files, bytes.
-        tar_sha256, arrow_sha256: Their sums.
-    """
-
-    name: str
-    clips: int
-    tar_bytes: int
-    tar_sha256: str
-    arrow_bytes: int
-    arrow_sha256: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GenerationIndex:
-    """What `index.json` says.
-
-    Args:
-        selection: Name of the selection that was packed.
-        selection_sha256: sha256 of its rows.
-        settings: The settings of packing.
-        parent: The generation that this one extends; None for a first one.
-        shards: The shards, in order.
-    """
-
-    selection: str
-    selection_sha256: str
-    settings: Mapping[str, Any]
-    parent: str | None
-    shards: tuple[ShardInfo, ...]
-
-    @property
-    def clips(self) -> int:
-        """Clips in all shards."""
-        return sum(shard.clips for shard in self.shards)
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of all tars and tables, bytes."""
-        return sum(shard.tar_bytes + shard.arrow_bytes for shard in self.shards)
-
-    @property
-    def plan(self) -> tuple[object, ...]:
-        """What the generation is a function of: two with the same plan are byte-identical."""
-        return self.selection_sha256, dict(self.settings), self.parent
-
-    def to_bytes(self) -> bytes:
-        """The text of `index.json`; it holds the sha256 of everything else in it."""
-        fields = {"schema_version": SCHEMA_VERSION, "clips": self.clips, "size_bytes": self.size_bytes, **asdict(self)}
-        signed = {**fields, "sha256": hashlib.sha256(canonical(fields)).hexdigest()}
-        return json.dumps(signed, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
-
-    @classmethod
-    def read(cls, folder: Path) -> Self:
-        """The index of the generation in `folder`.
-
-        Raises:
-            DatasetError: It is not there, from a newer version, or not byte for byte what was written.
-        """
-        file = folder / INDEX_FILE
-        if not file.is_file():
-            raise DatasetError(f"{folder} is not a finished generation: it has no {INDEX_FILE}; run `foundsound pack`")
-        content = file.read_bytes()
-        try:
-            fields = json.loads(content)
-            version = fields["schema_version"]
-            if isinstance(version, int) and version > SCHEMA_VERSION:
-                raise DatasetError(f"{file} has schema version {version}; this foundsound reads up to {SCHEMA_VERSION}")
-            index = cls(
-                selection=fields["selection"],
-                selection_sha256=fields["selection_sha256"],
-                settings=fields["settings"],
-                parent=fields["parent"],
-                shards=tuple(ShardInfo(**shard) for shard in fields["shards"]),
-            )
-            intact = index.to_bytes() == content
-        except (ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{file} is damaged ({error}); restore it, or delete {folder} and pack again") from error
-        if not intact:
-            raise DatasetError(f"{file} is damaged (its sum is wrong); restore it, or delete {folder} and pack again")
-        return index
+ADDED = ("row_hash",)
+"""Columns that the first shards did not have."""
 
 
 def clip_json(row: Row, members: Mapping[str, str]) -> str:
@@ -172,26 +84,45 @@ class TarWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._digest = hashlib.sha256()
+        self._members = MembersSum()
         self.size_bytes = 0
 
-    def add(self, name: str, content: bytes) -> int:
-        """Append a member and return where its content begins, bytes."""
-        self._write(header(name, len(content)))
-        offset_bytes = self.size_bytes
-        self._write(content)
-        self._write(bytes(-len(content) % BLOCK_BYTES))
-        return offset_bytes
+    def add(self, name: str, content: bytes) -> tuple[int, str]:
+        """Append a member; where its content begins in the tar, bytes, and the sha256 of its content."""
+        head, digest = header(name, len(content)), hashlib.sha256(content)
+        self._members.add(head, digest.digest())
+        self._file.write(head)
+        offset_bytes = self.size_bytes + BLOCK_BYTES
+        self._file.write(content)
+        padding = -len(content) % BLOCK_BYTES
+        self._file.write(bytes(padding))
+        self.size_bytes = offset_bytes + len(content) + padding
+        return offset_bytes, digest.hexdigest()
 
     def finish(self) -> str:
-        """Write the end of the tar and return the sha256 of the whole file."""
-        self._write(END_OF_TAR)
-        return self._digest.hexdigest()
+        """Write the end of the tar and return the sum of its members."""
+        self._file.write(END_OF_TAR)
+        self.size_bytes += len(END_OF_TAR)
+        return self._members.hexdigest()
 
-    def _write(self, content: bytes) -> None:
-        self._file.write(content)
-        self._digest.update(content)
-        self.size_bytes += len(content)
+
+class MembersSum:
+    """The sum of a tar: sha256 over the header and the sha256 of the content of each member, in order.
+
+    All else in the tar is zeros, so with its size it says every byte. Source: ours, a hash tree of two levels; the sum
+    of each content is wanted anyway, and so every byte is hashed once.
+    """
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, head: bytes, content_digest: bytes) -> None:
+        """The next member: its header, and the sha256 of its content as 32 bytes."""
+        self._digest.update(head + content_digest)
+
+    def hexdigest(self) -> str:
+        """The sum, 64 hexadecimal digits."""
+        return self._digest.hexdigest()
 
 
 def header(name: str, size_bytes: int) -> bytes:
@@ -202,16 +133,16 @@ def header(name: str, size_bytes: int) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
 
 
-def write_offsets(path: Path, rows: list[Row], *, plan_sha256: str, tar_sha256: str) -> None:
+def write_offsets(path: Path, rows: list[Row], *, plan_sha256: str, members_sha256: str) -> None:
     """Write the table of offsets as an uncompressed Arrow file, which readers map into memory.
 
     Args:
         path: Where to; not synced or renamed here.
         rows: With the columns of `OFFSETS`.
         plan_sha256: What the shard is a function of; kept in the file's schema, as is the next.
-        tar_sha256: Sum of the tar.
+        members_sha256: Sum of the tar.
     """
-    sums = {"plan_sha256": plan_sha256, "tar_sha256": tar_sha256, "rows_sha256": rows_sha256(rows)}
+    sums = {"plan_sha256": plan_sha256, "members_sha256": members_sha256, "rows_sha256": rows_sha256(rows)}
     schema = OFFSETS.with_metadata({**OFFSETS.metadata, **sums})
     rows_table = pa.Table.from_pylist(rows, schema=schema).combine_chunks()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
@@ -235,7 +166,27 @@ def read_offsets(path: Path) -> pa.Table:
         found = {field.name: field.type for field in rows.schema}
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} is missing or damaged ({error}); `foundsound verify` says what else is") from error
-    wrong = [field.name for field in OFFSETS if found.get(field.name) != field.type]
+    expected = {field.name: field.type for field in OFFSETS if field.name not in ADDED or field.name in found}
+    wrong = [name for name, kind in expected.items() if found.get(name) != kind]
     if wrong:
         raise DatasetError(f"{path} lacks the columns {wrong}, or has them with other types; it is damaged")
+    return rows
+
+
+def read_row_hashes(path: Path) -> pa.Table:
+    """The columns `key` and `row_hash` of a table of offsets; the hashes are null where it has none.
+
+    Raises:
+        DatasetError: The file is missing, or not such a table.
+    """
+    try:
+        source = pa.memory_map(str(path), "r")
+        names = pa.ipc.open_file(source).schema.names
+        places = [names.index(name) for name in ("key", "row_hash") if name in names]
+        rows = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=places)).read_all()
+        rows.validate(full=True)
+        if "row_hash" not in names:
+            rows = rows.append_column("row_hash", pa.nulls(rows.num_rows, pa.uint64()))
+    except (OSError, pa.ArrowException, UnicodeDecodeError, ValueError) as error:
+        raise DatasetError(f"{path} is missing or damaged ({error}); `foundsound verify` says what else is") from error
     return rows

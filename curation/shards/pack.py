@@ -1,77 +1,45 @@
 """Packing: a selection becomes shards.
 
-A pure function of the selection and the settings: clips are sorted by `clip_id` and cut by count, so the same input
-gives the same bytes on any machine, after any number of kills. A shard is written under a temporary name, read back,
-and renamed; its `.arrow` follows its `.tar` and says what was packed, so that the next run takes finished shards
-over. `index.json` is written last and is the only commit. A finished generation is never changed.
+A pure function of the parent generation, the selection and the settings (`curation/shards/plan.py` says which clip goes
+where), so the same input gives the same bytes on any machine, by any number of workers, after any number of kills. A
+shard is written under a temporary name, synced and renamed; its `.arrow` says what was packed, so that the next run
+takes finished shards over. `index.json` is written last and is the only commit. A finished generation is changed by
+nothing but `forget`.
+
+Every byte is hashed once: the sum of each sound and picture is compared with its name while it is copied, and the sum
+of the tar is made of these. Nothing is read back: that is `verify`'s.
 """
 
 import errno
-import hashlib
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pyarrow as pa
-
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, DatasetError, StoppedError
-from curation.keys import file_sha256
+from curation.deny import denied_ids
+from curation.errors import ArgumentError, StoppedError
 from curation.lock import writer_lock
 from curation.media import MediaStore
 from curation.names import plain_name
-from curation.schema import SCHEMA_VERSION
-from curation.selection import read_report, read_rows
-from curation.shards.layout import (
-    INDEX_FILE,
-    GenerationIndex,
-    ShardInfo,
-    TarWriter,
-    clip_json,
-    read_offsets,
-    rows_sha256,
-    write_offsets,
-)
-from curation.tables import Row, publish, remove_leftovers, temporary_beside, write_bytes
+from curation.selection import SelectionReport, read_report
+from curation.shards.generation import INDEX_FILE, GenerationIndex, ShardInfo
+from curation.shards.plan import GenerationPlan, plan_generation
+from curation.shards.write import ShardPlan, pack_shard
+from curation.storage import Root
+from curation.tables import remove_leftovers
 
 CLIPS_PER_SHARD = 500
 """Source: ours; with 10 s of 48 kHz stereo FLAC and a small picture a clip has 1.5 to 2 MB, so a shard about 1 GB."""
 
+WORKERS = 2
+"""Shards written at once. Source: ours; threads, since hashing and copying leave the interpreter's lock alone."""
+
 Progress = Callable[[int, int], None]
 """Called with (shards done, shards in all)."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ShardPlan:
-    """One shard to be packed; it holds all that its bytes depend on but the media.
-
-    Args:
-        folder: The generation's folder.
-        name: The shard's number with six digits.
-        media: Where sounds and pictures are read.
-        clips: Kept rows of the selection, with the columns of `SELECTION`, sorted by clip_id.
-    """
-
-    folder: Path
-    name: str
-    media: MediaStore
-    clips: pa.Table
-
-    @property
-    def tar(self) -> Path:
-        """The shard's tar."""
-        return self.folder / f"{self.name}.tar"
-
-    @property
-    def arrow(self) -> Path:
-        """The table of offsets beside it."""
-        return self.folder / f"{self.name}.arrow"
-
-    def sha256(self) -> str:
-        """What the shard is a function of: the `.json` texts, which name the media by their sha256."""
-        texts = [clip_json(row, _members(row)) for row in self.clips.to_pylist()]
-        return hashlib.sha256("\n".join([f"layout {SCHEMA_VERSION}", *texts]).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,15 +48,25 @@ class PackReport:
 
     Args:
         generation: Name of the generation.
-        folder: Its folder.
+        root: Where it is.
         index: What its `index.json` says.
         existed: It was there already, with the same plan, and nothing was done.
     """
 
     generation: str
-    folder: Path
+    root: Root
     index: GenerationIndex
     existed: bool
+
+    @property
+    def folder(self) -> Path:
+        """Its folder, where shards lie in one."""
+        return self.root.path
+
+    @property
+    def taken_over(self) -> int:
+        """Shards of other generations that it names."""
+        return sum(shard.generation is not None for shard in self.index.shards)
 
 
 def pack(
@@ -96,7 +74,9 @@ def pack(
     selection: str,
     *,
     generation: str | None = None,
-    clips_per_shard: int = CLIPS_PER_SHARD,
+    clips_per_shard: int | None = None,
+    parent: str | None = None,
+    workers: int = WORKERS,
     progress: Progress | None = None,
 ) -> PackReport:
     """Pack a selection into a new generation; run again after a kill, it goes on where it was.
@@ -105,170 +85,128 @@ def pack(
         dataset: The dataset.
         selection: Name of the selection.
         generation: Name of the generation; None: that of the selection.
-        clips_per_shard: Clips a shard, >= 1.
+        clips_per_shard: Clips a shard, >= 1; None: as many as the parent has, or `CLIPS_PER_SHARD`.
+        parent: The generation that is extended: its shards whose clips are unchanged are named, not copied.
+        workers: Shards written at once, >= 1; changes no byte.
         progress: Told after every shard.
 
     Raises:
         ArgumentError: The selection does not exist or keeps nothing, or the generation exists with another content.
-        DatasetError: A media file is missing or damaged.
+        DatasetError: A media file is missing or damaged, or the parent is.
         LockedError: Another process packs this generation.
         StoppedError: The disk is full.
     """
-    if clips_per_shard < 1:
-        raise ArgumentError(f"a shard holds at least 1 clip, not {clips_per_shard}")
     name = plain_name(generation or selection, "generation")
-    folder = dataset.folder("shards") / name
+    shards = dataset.root("shards")
     report = read_report(dataset, selection)
+    planned = _planned(report, shards, name, clips_per_shard, parent)
+    if workers < 1:
+        raise ArgumentError(f"at least 1 worker packs, not {workers}")
+    root = shards / name
+    with writer_lock(dataset.folder("locks") / f"pack-{name}.lock", f"generation {name!r} of {dataset.path}"):
+        if shards.exists(f"{name}/{INDEX_FILE}"):
+            return _existing(name, root, planned)
+        if root.is_local:
+            root.path.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(root.path, older_than_s=-1.0)  # under the lock, so all of them are a dead process's
+        plan = plan_generation(
+            report.path,
+            clips_per_shard=planned.settings["clips_per_shard"],
+            shards=shards,
+            parent=parent,
+            denied=denied_ids(dataset.path),
+        )
+        with stopped_when_full(root), plan as the_plan:
+            index = replace(planned, shards=_write_all(the_plan, root, dataset.media, workers, progress))
+            _remove_others(root, {shard.name for shard in index.shards})
+            root.write(INDEX_FILE, index.to_bytes())
+    return PackReport(generation=name, root=root, index=index, existed=False)
+
+
+def _planned(
+    report: SelectionReport, shards: Root, name: str, clips_per_shard: int | None, parent: str | None
+) -> GenerationIndex:
+    """The index that is to be, without its shards."""
+    if clips_per_shard is not None and clips_per_shard < 1:
+        raise ArgumentError(f"a shard holds at least 1 clip, not {clips_per_shard}")
     if report.kept_clips == 0:
         refused = ", ".join(f"{reason}: {count}" for reason, count in report.refused.items()) or "the dataset is empty"
-        raise ArgumentError(f"selection {selection!r} keeps no clip ({refused}); change its conditions")
-    planned = GenerationIndex(
-        selection=selection,
+        raise ArgumentError(f"selection {report.name!r} keeps no clip ({refused}); change its conditions")
+    if parent is None:
+        inherited = CLIPS_PER_SHARD
+    elif parent == name:
+        raise ArgumentError(f"a generation cannot extend itself; give {name!r} another name")
+    elif not shards.exists(f"{plain_name(parent, 'generation')}/{INDEX_FILE}"):
+        raise ArgumentError(f"there is no generation {parent!r} in {shards}; make it with `foundsound pack`")
+    else:
+        inherited = GenerationIndex.read(shards / parent).settings["clips_per_shard"]
+    return GenerationIndex(
+        selection=report.name,
         selection_sha256=report.sha256,
-        settings={"clips_per_shard": clips_per_shard},
-        parent=None,
+        settings={"clips_per_shard": inherited if clips_per_shard is None else clips_per_shard},
+        parent=parent,
         shards=(),
     )
-    with writer_lock(dataset.folder("locks") / f"pack-{name}.lock", f"generation {name!r} of {dataset.path}"):
-        if (folder / INDEX_FILE).is_file():
-            return _existing(name, folder, planned)
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder, older_than_s=-1.0)  # under the lock, so all of them are a dead process's
-        clips = read_rows(dataset, selection, kept_only=True)
-        plans = plan_shards(folder, dataset.media, clips, clips_per_shard)
-        with stopped_when_full(folder):
-            shards = []
-            for plan in plans:
-                shards.append(pack_shard(plan))
-                if progress:
-                    progress(len(shards), len(plans))
-            index = replace(planned, shards=tuple(shards))
-            _remove_others(folder, {shard.name for shard in shards})
-            write_bytes(folder / INDEX_FILE, index.to_bytes())
-    return PackReport(generation=name, folder=folder, index=index, existed=False)
 
 
-def plan_shards(folder: Path, media: MediaStore, clips: pa.Table, clips_per_shard: int) -> list[ShardPlan]:
-    """Cut the kept rows of a selection, sorted by clip_id, into shards."""
-    ordered = clips.sort_by("clip_id")
-    return [
-        ShardPlan(folder=folder, name=f"{number:06d}", media=media, clips=ordered.slice(begin, clips_per_shard))
-        for number, begin in enumerate(range(0, ordered.num_rows, clips_per_shard))
-    ]
+def _write_all(
+    plan: GenerationPlan, root: Root, media: MediaStore, workers: int, progress: Progress | None
+) -> tuple[ShardInfo, ...]:
+    """Write what is to be written, so many shards at once; all shards of the generation, in order."""
+    finished = {shard.name: shard.taken_over for shard in plan.shards if shard.taken_over}
+    running: deque[tuple[str, Future[ShardInfo]]] = deque()
+    stop = threading.Event()
+
+    def take(at_most: int) -> None:
+        while len(running) > at_most:
+            name, future = running.popleft()
+            finished[name] = future.result()
+            if progress:
+                progress(len(finished), len(plan.shards))
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="pack") as threads:
+        try:
+            for shard, rows in plan.written():
+                one = ShardPlan(root=root, name=shard.name, media=media, clips=rows)
+                running.append((shard.name, threads.submit(pack_shard, one, stop)))
+                take(2 * workers - 1)
+            take(0)
+        finally:
+            stop.set()  # after an error or Ctrl-C the others end at their next clip and leave nothing
+            for _, future in running:
+                future.cancel()
+    return tuple(finished[shard.name] for shard in plan.shards)
 
 
-def pack_shard(plan: ShardPlan) -> ShardInfo:
-    """Write one shard, or take it over where it is finished already; any process may do it.
-
-    Raises:
-        DatasetError: A media file is missing or damaged, or the disk gives back other bytes than were written.
-    """
-    tar, arrow = plan.tar, plan.arrow
-    temporary_tar, temporary_arrow = temporary_beside(tar), temporary_beside(arrow)
-    plan_sha256 = plan.sha256()
-    try:
-        finished = _finished(plan, plan_sha256)
-        if finished:
-            rows, tar_sha256 = finished
-        else:
-            rows, tar_sha256 = _write_tar(plan, temporary_tar)
-            publish(temporary_tar, tar)
-        write_offsets(temporary_arrow, rows, plan_sha256=plan_sha256, tar_sha256=tar_sha256)
-        arrow_sha256 = file_sha256(temporary_arrow)
-        publish(temporary_arrow, arrow)
-    finally:
-        temporary_tar.unlink(missing_ok=True)
-        temporary_arrow.unlink(missing_ok=True)
-    return ShardInfo(
-        name=plan.name,
-        clips=len(rows),
-        tar_bytes=tar.stat().st_size,
-        tar_sha256=tar_sha256,
-        arrow_bytes=arrow.stat().st_size,
-        arrow_sha256=arrow_sha256,
-    )
-
-
-def _write_tar(plan: ShardPlan, path: Path) -> tuple[list[Row], str]:
-    """Write the tar and read it back; returns the rows of offsets and its sha256."""
-    with path.open("wb") as file:
-        writer = TarWriter(file)
-        rows = [_add_clip(writer, plan.media, row) for row in plan.clips.to_pylist()]
-        sha256 = writer.finish()
-    if file_sha256(path) != sha256:
-        raise DatasetError(f"{path} reads back other bytes than were written; check the disk")
-    return rows, sha256
-
-
-def _members(row: Row) -> dict[str, str]:
-    """Member suffix -> sha256, of the media of a clip."""
-    named = {"flac": row["audio_sha256"], "mp4": row["video_sha256"]}
-    return {member: sha256 for member, sha256 in named.items() if sha256}
-
-
-def _add_clip(writer: TarWriter, media: MediaStore, row: Row) -> Row:
-    """Append a clip's members to the tar and return its row of offsets."""
-    offsets: Row = {"key": row["clip_id"]}
-    members = _members(row)
-    text = clip_json(row, members)
-    contents = {member: _media_bytes(media, sha256, f".{member}") for member, sha256 in members.items()}
-    for member, content in [*contents.items(), ("json", text.encode())]:
-        offsets[f"{member}_offset_bytes"] = writer.add(f"{row['clip_id']}.{member}", content)
-        offsets[f"{member}_size_bytes"] = len(content)
-    return {**offsets, "json": text}
-
-
-def _media_bytes(media: MediaStore, sha256: str, suffix: str) -> bytes:
-    path = media.open_path(sha256, suffix)
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise DatasetError(f"media file {path} does not have the content it is named for; delete it and fetch again")
-    return content
-
-
-def _finished(plan: ShardPlan, plan_sha256: str) -> tuple[list[Row], str] | None:
-    """Offsets and sha256 of the tar that an interrupted pack of the same content left whole, or None."""
-    if not (plan.tar.is_file() and plan.arrow.is_file()):
-        return None
-    try:
-        table = read_offsets(plan.arrow)
-    except DatasetError:
-        return None
-    rows = table.to_pylist()
-    tar_sha256 = file_sha256(plan.tar)
-    sums = {"plan_sha256": plan_sha256, "tar_sha256": tar_sha256, "rows_sha256": rows_sha256(rows)}
-    expected = {name.encode(): sha256.encode() for name, sha256 in sums.items()}
-    return (rows, tar_sha256) if expected.items() <= (table.schema.metadata or {}).items() else None
-
-
-def _existing(name: str, folder: Path, planned: GenerationIndex) -> PackReport:
+def _existing(name: str, root: Root, planned: GenerationIndex) -> PackReport:
     """The report for a generation that is finished already.
 
     Raises:
         ArgumentError: It holds something else.
     """
-    index = GenerationIndex.read(folder)
+    index = GenerationIndex.read(root)
     if index.plan != planned.plan:
         raise ArgumentError(
             f"generation {name!r} is finished, from selection {index.selection!r} {dict(index.settings)}, and is never "
             f"changed; give another --name for selection {planned.selection!r} {dict(planned.settings)}"
         )
-    return PackReport(generation=name, folder=folder, index=index, existed=True)
+    return PackReport(generation=name, root=root, index=index, existed=True)
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
+def _remove_others(root: Root, names: set[str]) -> None:
     """Delete shards that an interrupted pack of something else left."""
-    for path in folder.iterdir():
-        if path.suffix in (".tar", ".arrow") and path.stem not in names:
-            path.unlink()
+    for file in root.names():
+        stem, _, suffix = file.rpartition(".")
+        if suffix in ("tar", "arrow") and stem not in names:
+            root.remove(file)
 
 
 @contextmanager
-def stopped_when_full(folder: Path) -> Iterator[None]:
+def stopped_when_full(place: object) -> Iterator[None]:
     """Turn the error of a full disk into a `StoppedError` that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise StoppedError(f"the disk of {folder} is full; free some space and run the same command again") from error
+        raise StoppedError(f"the disk of {place} is full; free some space and run the same command again") from error

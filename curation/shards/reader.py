@@ -1,7 +1,8 @@
 """Random access to the clips of a generation, through the offsets beside the tars; no tar is ever parsed here.
 
 Files are mapped when they are first needed and the least recently used are let go, so a generation of ten thousand
-shards opens at once and does not run out of file handles. Bytes go out as they are: decoding is the caller's.
+shards opens at once and does not run out of file handles. In an object store one range of the tar is asked for a clip.
+Bytes go out as they are: decoding is the caller's.
 """
 
 import json
@@ -18,7 +19,9 @@ from typing import Any, Self
 import pyarrow as pa
 
 from curation.errors import DatasetError
-from curation.shards.layout import MEMBERS, GenerationIndex, ShardInfo, read_offsets
+from curation.shards.generation import GenerationIndex, ShardInfo, offsets_file
+from curation.shards.layout import MEMBERS, read_offsets
+from curation.storage import Root
 
 OPEN_SHARDS = 128
 """How many shards are kept mapped, two file handles each. Source: ours; a quarter of the usual limit of 1024."""
@@ -26,14 +29,18 @@ OPEN_SHARDS = 128
 
 @dataclass(frozen=True, slots=True)
 class _Mapped:
-    """One shard in memory: its table of offsets and its tar."""
+    """One shard in memory: its table of offsets, the spans of each member as lists, and its tar, where it is a file."""
 
     offsets: pa.Table
-    tar: mmap.mmap
+    spans: dict[str, tuple[list[int | None], list[int | None]]]
+    tar: mmap.mmap | None
+    name: str
 
 
 class Shards:
-    """The clips of a finished generation, numbered from 0 in the order of their clip_ids; safe to share by threads.
+    """The clips of a finished generation, numbered from 0 in the order of its shards; safe to share by threads.
+
+    In a first generation that is the order of the clip_ids; a later one has those of its parent before its own.
 
     Args:
         folder: `shards/<generation>`.
@@ -42,20 +49,20 @@ class Shards:
         DatasetError: The generation is not finished, or its index is damaged.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.index = GenerationIndex.read(self.folder)
+    def __init__(self, folder: str | Path | Root) -> None:
+        self.root = Root.of(folder)
+        self.index = GenerationIndex.read(self.root)
         self._ends = list(accumulate(shard.clips for shard in self.index.shards))
         self._mapped: OrderedDict[int, _Mapped] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, folder: str | Path) -> Self:
+    def open(cls, folder: str | Path | Root) -> Self:
         """Open the generation in this folder."""
         return cls(folder)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        return type(self), (self.folder,)
+    def __reduce__(self) -> tuple[type[Self], tuple[Root]]:
+        return type(self), (self.root,)
 
     def __len__(self) -> int:
         return self.index.clips
@@ -91,15 +98,26 @@ class Shards:
             DatasetError: A file is missing or cut short.
         """
         shard, row = self._find(index)
-        contents = {}
+        spans: dict[str, tuple[int, int]] = {}
         for member in members:
-            if member not in MEMBERS:
+            if member not in shard.spans:
                 raise ValueError(f"members are {', '.join(MEMBERS)}, not {member!r}")
-            offset_bytes = shard.offsets[f"{member}_offset_bytes"][row].as_py()
-            if offset_bytes is not None:
-                end_bytes = offset_bytes + shard.offsets[f"{member}_size_bytes"][row].as_py()
-                contents[member] = shard.tar[offset_bytes:end_bytes]
-        return contents
+            offsets, sizes = shard.spans[member]
+            offset_bytes, size_bytes = offsets[row], sizes[row]
+            if offset_bytes is not None and size_bytes is not None:
+                spans[member] = (offset_bytes, offset_bytes + size_bytes)
+        tar = shard.tar
+        return self._ranged(shard, spans) if tar is None else {name: tar[a:b] for name, (a, b) in spans.items()}
+
+    def _ranged(self, shard: _Mapped, spans: dict[str, tuple[int, int]]) -> dict[str, bytes]:
+        """The members of a clip, which lie side by side in the tar, with one request."""
+        if not spans:
+            return {}
+        first, last = min(begin for begin, _ in spans.values()), max(end for _, end in spans.values())
+        content = self.root.read(f"{shard.name}.tar", first, last)
+        if len(content) != last - first:
+            raise DatasetError(f"{self.root / shard.name}.tar ends before byte {last}; restore it, or pack again")
+        return {name: content[begin - first : end - first] for name, (begin, end) in spans.items()}
 
     def _find(self, index: int) -> tuple[_Mapped, int]:
         """The shard of a clip, and its row there."""
@@ -120,11 +138,22 @@ class Shards:
             return mapped
 
     def _map(self, shard: ShardInfo) -> _Mapped:
-        tar = self.folder / f"{shard.name}.tar"
-        if not tar.is_file() or tar.stat().st_size != shard.tar_bytes:
-            raise DatasetError(f"{tar} is missing or does not have {shard.tar_bytes} bytes; restore it, or pack again")
-        offsets = read_offsets(self.folder / f"{shard.name}.arrow")
+        tar = f"{shard.name}.tar"
+        try:
+            tar_bytes = self.root.size_bytes(tar)
+        except FileNotFoundError:
+            tar_bytes = -1
+        if tar_bytes != shard.tar_bytes:
+            where = self.root / tar
+            raise DatasetError(f"{where} is missing or does not have {shard.tar_bytes} bytes; restore it or pack again")
+        offsets = read_offsets(offsets_file(self.root, shard))
         if offsets.num_rows != shard.clips:
-            raise DatasetError(f"{shard.name}.arrow in {self.folder} has {offsets.num_rows} rows, not {shard.clips}")
-        with tar.open("rb") as file:
-            return _Mapped(offsets, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            raise DatasetError(f"{shard.name}.arrow in {self.root} has {offsets.num_rows} rows, not {shard.clips}")
+        spans = {
+            member: (offsets[f"{member}_offset_bytes"].to_pylist(), offsets[f"{member}_size_bytes"].to_pylist())
+            for member in MEMBERS
+        }
+        if not self.root.is_local:
+            return _Mapped(offsets, spans, None, shard.name)
+        with (self.root / tar).path.open("rb") as file:
+            return _Mapped(offsets, spans, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), shard.name)

@@ -16,10 +16,12 @@ from torch import Tensor
 from curation.dataset import Dataset
 from curation.encode import with_channels
 from curation.errors import ArgumentError
+from curation.names import plain_name
 from curation.samples import Samples
 from curation.shards.batches import BatchPlan
-from curation.shards.layout import INDEX_FILE
+from curation.shards.generation import INDEX_FILE
 from curation.shards.reader import Shards
+from curation.storage import Root
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from pipelines.runner import Job, run
 from pipelines.wiring import encode_stage, load_numpy_codec
@@ -34,14 +36,14 @@ def open_shards(dataset: Dataset, generation: str) -> Shards:
     Raises:
         ArgumentError: There is no such generation.
     """
-    return Shards.open(_index_file(dataset, generation).parent)
+    return Shards.open(_generation(dataset, generation))
 
 
-def _index_file(dataset: Dataset, generation: str) -> Path:
-    file = dataset.folder("shards") / generation / INDEX_FILE
-    if not file.is_file():
-        raise ArgumentError(f"{dataset.path} has no generation {generation!r}; run `foundsound pack` first")
-    return file
+def _generation(dataset: Dataset, name: str) -> Root:
+    root = dataset.root("shards") / plain_name(name, "generation")
+    if not root.exists(INDEX_FILE):
+        raise ArgumentError(f"{dataset.path} has no generation {name!r}; run `foundsound pack` first")
+    return root
 
 
 def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
@@ -50,7 +52,7 @@ def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
     Raises:
         ArgumentError: There is no such generation.
     """
-    content = _index_file(dataset, generation).read_bytes()
+    content = _generation(dataset, generation).read(INDEX_FILE)
     return {"generation": generation, "index_sha256": hashlib.sha256(content).hexdigest()}
 
 

@@ -6,23 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from captioning.cache import CAPTION_CACHE, AnswerCache
+from curation.cut import Cut
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
+from curation.facts import fact_row
+from curation.keys import video_key
+from curation.stage import Outcome
 from pipelines.verbs.captions import captions
+from pipelines.verbs.forget import forget
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Clip a of video v with two sentences, b with that of its video, c of which nothing was said."""
     made = Dataset.create(tmp_path / "dataset")
-    videos = [{"video_key": key, "platform": "youtube", "video_id": key} for key in "vw"]
+    videos = [{"video_key": video_key("youtube", key), "platform": "youtube", "video_id": key} for key in "vw"]
     made.append("videos", [{**video, "segment_ms": 0} for video in videos])
     spans = {"a": "v", "b": "v", "c": "w"}
-    clips = [{"clip_id": clip, "video_key": video, "origin": "segment"} for clip, video in spans.items()]
+    keys = {clip: video_key("youtube", video) for clip, video in spans.items()}
+    clips = [{"clip_id": clip, "video_key": key, "origin": "segment"} for clip, key in keys.items()]
     made.append("clips", [{**clip, "start_ms": 1500, "duration_ms": 10_000} for clip in clips])
     rows = [
         {"key": "a", "grain": "clip", "line": 1, "labels": ["dog"], "captions": ["A dog, barking.", '"Woof"']},
-        {"key": "v", "grain": "video", "line": 2, "labels": [], "captions": ["In a yard."]},
+        {"key": keys["b"], "grain": "video", "line": 2, "labels": [], "captions": ["In a yard."]},
         {"key": "c", "grain": "clip", "line": 3, "labels": ["owl"], "captions": []},
     ]
     made.append("annotations", [{**row, "list": "one"} for row in rows])
@@ -63,3 +70,20 @@ def test_another_kind_of_file_and_a_rule_without_scores_are_refused(folder: Path
         captions(folder, out=tmp_path / "captions.txt")
     with pytest.raises(ArgumentError, match="foundsound score"):
         captions(folder, rule="clean")
+
+
+def test_a_takedown_reaches_the_cache_of_answers(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDSOUND_CACHE", str(tmp_path / "cache"))
+    cache = AnswerCache(tmp_path / "cache" / CAPTION_CACHE)
+    cache.keep({("sound-of-a", "q"): "A dog.", ("sound-of-c", "q"): "An owl."})
+    dataset = Dataset(folder)
+    stage = Cut(media=dataset.media)
+    facts = dataset.facts(stage)
+    facts.make_current(stage)
+    made = [Outcome(key=key, values={"audio_sha256": f"sound-of-{key}"}) for key in "ac"]
+    facts.append(fact_row(outcome, input_hash="o", attempt=1, seconds=0.1) for outcome in made)
+    touched = [one.kind for one in forget(folder, "v", dry_run=True).forgotten.touched]
+    assert "cache" in touched
+    assert cache.count(["sound-of-a", "sound-of-c"]) == 2
+    forget(folder, "v")
+    assert cache.find([("sound-of-a", "q"), ("sound-of-c", "q")]) == {("sound-of-c", "q"): "An owl."}

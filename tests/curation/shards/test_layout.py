@@ -15,7 +15,7 @@ def test_the_tar_is_what_the_standard_library_writes() -> None:
     contents = {f"clip{size}.flac": bytes([size % 251]) * size for size in (0, 1, 511, 512, 513, 1024, 5000)}
     ours, theirs = io.BytesIO(), io.BytesIO()
     writer = TarWriter(ours)
-    offsets = {name: writer.add(name, content) for name, content in contents.items()}
+    offsets = {name: writer.add(name, content)[0] for name, content in contents.items()}
     writer.finish()
     with tarfile.open(fileobj=theirs, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content in contents.items():
@@ -31,7 +31,7 @@ def test_the_tar_is_what_the_standard_library_writes() -> None:
 def test_inner_offsets_that_lead_out_of_the_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "000000.arrow"
     rows = [{"key": f"{n:020d}", "json": "{}"} for n in range(5)]
-    write_offsets(path, rows, plan_sha256="a", tar_sha256="b")
+    write_offsets(path, rows, plan_sha256="a", members_sha256="b")
     assert [row["key"] for row in read_offsets(path).to_pylist()] == [row["key"] for row in rows]
     inner = np.array([0, 20, 40, 60, 80, 100], dtype="<i4").tobytes()
     damaged = np.array([0, 20, 40, 2_000_000_000, 80, 100], dtype="<i4").tobytes()

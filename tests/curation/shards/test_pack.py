@@ -16,8 +16,7 @@ import pytest
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.selection import read_rows, select
-from curation.shards import layout
-from curation.shards import pack as packing
+from curation.shards import layout, write
 from curation.shards.pack import pack
 from curation.shards.verify import verify
 from tests.curation.made import Made, made_flac
@@ -91,8 +90,8 @@ def test_finished_shards_are_taken_over_and_damaged_ones_are_not(
     expected = contents(folder)
     (folder / "index.json").unlink()
     written: list[str] = []
-    write_tar = packing._write_tar
-    monkeypatch.setattr(packing, "_write_tar", lambda plan, path: written.append(plan.name) or write_tar(plan, path))
+    write_tar = write._write_tar
+    monkeypatch.setattr(write, "_write_tar", lambda plan, *rest: written.append(plan.name) or write_tar(plan, *rest))
     flip(folder / "000001.tar", 700)
     flip(folder / "000002.arrow", 1_000)
     (folder / "000003.arrow").unlink()
@@ -162,7 +161,7 @@ def test_a_full_disk_stops_and_the_same_command_goes_on(tmp_path: Path, monkeypa
     expected = contents(pack(dataset, "s", generation="expected", clips_per_shard=4).folder)
     add = layout.TarWriter.add
 
-    def full(self: layout.TarWriter, name: str, content: bytes) -> int:
+    def full(self: layout.TarWriter, name: str, content: bytes) -> tuple[int, str]:
         if self.size_bytes > 4_000:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return add(self, name, content)
@@ -173,6 +172,22 @@ def test_a_full_disk_stops_and_the_same_command_goes_on(tmp_path: Path, monkeypa
             pack(dataset, "s", clips_per_shard=4)
     folder = pack(dataset, "s", clips_per_shard=4).folder
     assert contents(folder) == expected and not verify(folder).problems
+
+
+def test_ctrl_c_leaves_nothing_half_written_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    dataset = made_dataset(tmp_path)
+    expected = contents(pack(dataset, "s", generation="expected", clips_per_shard=1).folder)
+
+    def interrupted(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(dataset, "s", clips_per_shard=1, workers=2, progress=interrupted)
+    folder = dataset.folder("shards") / "s"
+    left = sorted(path.name for path in folder.iterdir())
+    assert 6 <= len(left) < 22 and not any(name.startswith(".") for name in left) and "index.json" not in left
+    assert contents(pack(dataset, "s", clips_per_shard=1).folder) == expected
 
 
 def test_wrong_arguments_are_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from curation.errors import DatasetError
 from curation.keys import canonical
 from curation.selection import select
 from curation.shards import layout
+from curation.shards.generation import GenerationIndex, ShardInfo
 from curation.shards.pack import pack
 from curation.shards.verify import verify
 from tests.curation.made import Made
@@ -65,7 +66,7 @@ def test_a_tar_that_agrees_with_its_index_and_not_with_its_sound_is_found(genera
     """Sums alone would be satisfied: .json, offsets and index are all rewritten around bytes that do not decode."""
     tar, arrow = generation / "000001.tar", generation / "000001.arrow"
     rows = [dict(row) for row in layout.read_offsets(arrow).to_pylist()]
-    index = layout.GenerationIndex.read(generation)
+    index = GenerationIndex.read(generation)
     noise = b"this is not a sound"
     noise_sha256 = hashlib.sha256(noise).hexdigest()
     with tar.open("wb") as file:
@@ -76,15 +77,15 @@ def test_a_tar_that_agrees_with_its_index_and_not_with_its_sound_is_found(genera
             text = canonical(fields)
             row |= {"mp4_offset_bytes": None, "mp4_size_bytes": None, "json": text.decode()}
             for member, content in (("flac", noise), ("json", text)):
-                row[f"{member}_offset_bytes"] = writer.add(f"{row['key']}.{member}", content)
+                row[f"{member}_offset_bytes"], _ = writer.add(f"{row['key']}.{member}", content)
                 row[f"{member}_size_bytes"] = len(content)
         sha256 = writer.finish()
-    layout.write_offsets(arrow, rows, plan_sha256="", tar_sha256=sha256)
-    last = layout.ShardInfo(
+    layout.write_offsets(arrow, rows, plan_sha256="", members_sha256=sha256)
+    last = ShardInfo(
         name="000001",
         clips=len(rows),
         tar_bytes=tar.stat().st_size,
-        tar_sha256=sha256,
+        members_sha256=sha256,
         arrow_bytes=arrow.stat().st_size,
         arrow_sha256=hashlib.sha256(arrow.read_bytes()).hexdigest(),
     )
