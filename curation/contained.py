@@ -84,7 +84,7 @@ def run_contained(arguments: Sequence[str], *, scratch: Path, limits: Limits) ->
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=scratch,
-            env=_environment(scratch),
+            env=environment(scratch),
             start_new_session=True,
         )
     except OSError as error:
@@ -108,7 +108,7 @@ def run_contained(arguments: Sequence[str], *, scratch: Path, limits: Limits) ->
     )
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def environment(scratch: Path) -> dict[str, str]:
     """The variables a contained program sees: none of ours but the loader's search path, which some Pythons need."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH", "SYSTEMROOT") if name in os.environ}
     return {"LC_ALL": "C", "HOME": str(scratch), "TMPDIR": str(scratch), "AV_LOG_FORCE_NOCOLOR": "1", **kept}

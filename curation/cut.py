@@ -9,7 +9,6 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +20,7 @@ import soundfile
 from curation.contained import Finished, Limits
 from curation.errors import ClipError, Code
 from curation.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
+from curation.graph import LAYOUTS, PICTURE_FILE, SOUND_FILE, picture_output, sound_output
 from curation.media import MediaStore
 from curation.probe import PictureStream, Probe, SoundStream, probe
 from curation.schema import column, table
@@ -32,18 +32,12 @@ Source: RFC 7845 section 4.6 asks 80 ms for Opus; an MP3 frame may need up to 51
 about 130 ms; ours above both. It starts at a multiple of 200 ms, where every usual rate has a sample, so that a cut is
 not shifted by part of a sample."""
 
-LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
-"""The channel layouts that FLAC has, for 1 to 8 channels. Source: RFC 9639 section 9.1.3. Other layouts keep their
-channels in order under these names; mixing them would change the sound."""
-
 FLAC_SAMPLES_LIMIT = 1 << 36
 """A FLAC file without samples says that their number is unknown, which soundfile reports as a number above this one.
 Source: RFC 9639 section 8.2, 36 bits."""
 
-LONGEST_SIDE_PX = 4096
-"""Bound of the long side, for pictures with an absurd shape. Source: ours, the widest that H.264 level 5.1 allows."""
-
-SOUND_FILE, PICTURE_FILE = "sound.flac", "picture.mp4"
+LOSE_PICTURE = frozenset({Code.UNREADABLE, Code.TOO_LARGE})
+"""With these the sound is cut alone, unless a picture is needed. Another try may bring what is TRUNCATED or TIMEOUT."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +50,7 @@ class CutFiles:
         sample_rate_hz: Rate of the sound, Hz.
         channels: Channels of the sound.
         samples: Samples a channel.
+        picture_code: Why there is no picture; None with one.
         av_offset_ms: How much later than its picture the source's sound starts, ms; None where it does not say.
         frames: Frames of the picture; None without one.
         frame_rate_hz: Frames a second; None without a picture.
@@ -68,11 +63,31 @@ class CutFiles:
     sample_rate_hz: int
     channels: int
     samples: int
+    picture_code: Code | None
     av_offset_ms: float | None = None
     frames: int | None = None
     frame_rate_hz: float | None = None
     width_px: int | None = None
     height_px: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What is to be cut out of what.
+
+    Args:
+        source: The file; nobody has vouched for it.
+        probed: What it says it holds.
+        sound: Its sound, which FLAC can hold.
+        start_ms: Start, ms from the start of the file.
+        duration_ms: Length, ms; None: to the end.
+    """
+
+    source: Path
+    probed: Probe
+    sound: SoundStream
+    start_ms: int
+    duration_ms: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +113,7 @@ class Cut(Stage):
     """
 
     NAME: ClassVar[str] = "cut"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
     RESULTS: ClassVar[pa.Schema] = table(
         "One row a clip: the files that were cut.",
@@ -113,6 +128,11 @@ class Cut(Stage):
         column("width_px", pa.int32(), "width of the picture; null without one"),
         column("height_px", pa.int32(), "height of the picture; null without one"),
         column("av_offset_ms", pa.float64(), "how much later than the picture the source's sound starts, ms"),
+        column(
+            "picture_code",
+            pa.string(),
+            "why there is no picture: `NO_VIDEO`, `UNREADABLE` or `TOO_LARGE`; null with one",
+        ),
     )
 
     media: MediaStore = how()
@@ -188,11 +208,12 @@ class Cut(Stage):
             "width_px": files.width_px,
             "height_px": files.height_px,
             "av_offset_ms": files.av_offset_ms,
+            "picture_code": files.picture_code,
         }
 
 
 def cut_clip(source: Path, start_ms: int, duration_ms: int | None, knobs: Cut, scratch: Path) -> CutFiles:
-    """Cut one span out of a media file.
+    """Cut one span out of a media file; a picture that cannot be decoded is left out, unless one is needed.
 
     Args:
         source: The file; nobody has vouched for it.
@@ -211,30 +232,40 @@ def cut_clip(source: Path, start_ms: int, duration_ms: int | None, knobs: Cut, s
     sound = _usable_sound(probed)
     if probed.picture is None and knobs.need_picture:
         raise ClipError(Code.NO_VIDEO, f"the file ({probed.format}) has no picture stream")
-    preroll_ms = start_ms - max(0, start_ms - PREROLL_MS) // GRID_MS * GRID_MS
+    wanted = Wanted(source=source, probed=probed, sound=sound, start_ms=start_ms, duration_ms=duration_ms)
+    try:
+        files = _cut_streams(wanted, probed.picture, knobs, scratch)
+    except ClipError as error:
+        if probed.picture is None or knobs.need_picture or error.code not in LOSE_PICTURE:
+            raise
+        for path in scratch.iterdir():
+            path.unlink()
+        # Raises the same again where it was not the picture that is broken.
+        return dataclasses.replace(_cut_streams(wanted, None, knobs, scratch), picture_code=error.code)
+    if files.picture is None and knobs.need_picture:
+        raise ClipError(Code.NO_VIDEO, f"the picture has no frames between {start_ms} ms and the end of the clip")
+    return files
+
+
+def _cut_streams(wanted: Wanted, picture: PictureStream | None, knobs: Cut, scratch: Path) -> CutFiles:
+    """One run of ffmpeg, with the picture or without, and a look at what came of it."""
+    preroll_ms = wanted.start_ms - max(0, wanted.start_ms - PREROLL_MS) // GRID_MS * GRID_MS
     limits = Limits(wall_s=knobs.timeout_s)
-    media = untrusted_input(source, ss=f"{(start_ms - preroll_ms) / 1000:.3f}")
-    outputs = [_sound_output(media, sound, preroll_ms, duration_ms, knobs, limits)]
-    if probed.picture is not None:
-        outputs.append(_picture_output(media, probed.picture, preroll_ms, duration_ms, knobs, limits))
+    media = untrusted_input(wanted.source, ss=f"{(wanted.start_ms - preroll_ms) / 1000:.3f}")
+    outputs = [sound_output(media, wanted.sound, preroll_ms, wanted.duration_ms, knobs, limits)]
+    if picture is not None:
+        outputs.append(picture_output(media, picture, preroll_ms, wanted.duration_ms, knobs, limits))
     finished = run_ffmpeg(
         ffmpeg.merge_outputs(*outputs), scratch=scratch, limits=limits, max_error_rate=knobs.max_error_rate
     )
     if finished.returncode == DAMAGED and not _has_bytes(scratch / SOUND_FILE):
         raise ClipError(Code.UNREADABLE, complaint(finished.stderr))
     _refuse_full(scratch, limits)
-    files = _look_at_results(scratch, probed)
-    _refuse_short(files, probed, start_ms, duration_ms, knobs.max_missing_s, finished)
+    files = _look_at_results(scratch, wanted.probed, picture)
+    _refuse_short(files, wanted, knobs.max_missing_s, finished)
     if finished.returncode == DAMAGED:
         raise ClipError(Code.UNREADABLE, complaint(finished.stderr))
-    if files.picture is None and knobs.need_picture:
-        raise ClipError(Code.NO_VIDEO, f"the picture has no frames between {start_ms} ms and the end of the clip")
     return files
-
-
-def frame_rate(picture: PictureStream, max_frame_rate_hz: int) -> Fraction:
-    """The rate at which a picture is cut: its own, or the bound where that is lower or its own is not known."""
-    return min(picture.frame_rate or Fraction(max_frame_rate_hz), Fraction(max_frame_rate_hz))
 
 
 def _usable_sound(probed: Probe) -> SoundStream:
@@ -245,67 +276,6 @@ def _usable_sound(probed: Probe) -> SoundStream:
     if sound.channels > len(LAYOUTS):
         raise ClipError(Code.TOO_LARGE, f"the sound has {sound.channels} channels; FLAC holds {len(LAYOUTS)}")
     return sound
-
-
-def _sound_output(
-    media: Any, sound: SoundStream, preroll_ms: int, duration_ms: int | None, knobs: Cut, limits: Limits
-) -> Any:
-    """The sound's graph: name its channels, resample on the clip's clock, trim to the sample, write FLAC."""
-    trim = {"start_sample": round(preroll_ms * knobs.sample_rate_hz / 1000)}
-    if duration_ms is not None:
-        trim["end_sample"] = trim["start_sample"] + round(duration_ms * knobs.sample_rate_hz / 1000)
-    channels = "|".join(str(channel) for channel in range(sound.channels))
-    stream = (
-        media[str(sound.index)]
-        .filter("channelmap", map=channels, channel_layout=LAYOUTS[sound.channels - 1])
-        # async=1 fills gaps, first_pts=0 what is missing before a late start: sound stays in time with the picture.
-        .filter("aresample", knobs.sample_rate_hz, **{"async": 1, "min_comp": 0, "first_pts": 0})
-        .filter("aformat", sample_fmts="s16")
-        .filter("atrim", **trim)
-        .filter("asetpts", "PTS-STARTPTS")
-    )
-    return ffmpeg.output(stream, SOUND_FILE, f="flac", acodec="flac", **_plain(limits), **{"flags:a": "+bitexact"})
-
-
-def _picture_output(
-    media: Any, picture: PictureStream, preroll_ms: int, duration_ms: int | None, knobs: Cut, limits: Limits
-) -> Any:
-    """The picture's graph: steady frames on the clip's clock, square pixels, small and even sides, write H.264."""
-    rate = frame_rate(picture, knobs.max_frame_rate_hz)
-    trim = {} if duration_ms is None else {"end_frame": max(1, round(duration_ms * rate / 1000))}
-    short, long = "min(iw*sar,ih)", "max(iw*sar,ih)"
-    factor = f"min(1,min({knobs.short_side_px}/{short},{LONGEST_SIDE_PX}/{long}))"
-    stream = (
-        # start_time: the first frame is the one on show when the clip starts, repeated where the picture starts late.
-        media[str(picture.index)]
-        .filter("fps", f"{rate.numerator}/{rate.denominator}", start_time=f"{preroll_ms / 1000:.3f}")
-        .filter("trim", **trim)
-        .filter("setpts", "PTS-STARTPTS")
-        .filter(
-            "scale",
-            w=f"2*max(1,round(iw*sar*{factor}/2))",
-            h=f"2*max(1,round(ih*{factor}/2))",
-            flags="bicubic+accurate_rnd+full_chroma_int+bitexact",
-            out_range="tv",
-        )
-        .filter("setsar", "1")
-        .filter("format", "yuv420p")
-    )
-    encoding = {"vcodec": "libx264", "preset": knobs.preset, "crf": knobs.crf, "fps_mode": "passthrough"}
-    return ffmpeg.output(
-        stream,
-        PICTURE_FILE,
-        f="mp4",
-        movflags="+faststart",
-        **encoding,
-        **_plain(limits),
-        **{"flags:v": "+bitexact"},
-    )
-
-
-def _plain(limits: Limits) -> dict[str, Any]:
-    """Options of every output: one thread and no version names, so that bytes repeat; nothing of the source's texts."""
-    return {"threads": 1, "fflags": "+bitexact", "map_metadata": -1, "map_chapters": -1, "fs": limits.file_bytes}
 
 
 def _has_bytes(path: Path) -> bool:
@@ -320,19 +290,20 @@ def _refuse_full(scratch: Path, limits: Limits) -> None:
             raise ClipError(Code.TOO_LARGE, f"the cut {path.name} reached {limits.file_bytes} bytes")
 
 
-def _look_at_results(scratch: Path, probed: Probe) -> CutFiles:
+def _look_at_results(scratch: Path, probed: Probe, picture: PictureStream | None) -> CutFiles:
     """Read back what was written; these files are our own, so they are opened in this process."""
     sound = soundfile.info(scratch / SOUND_FILE)
     samples = sound.frames if sound.frames < FLAC_SAMPLES_LIMIT else 0
     files = CutFiles(
         sound=scratch / SOUND_FILE,
         picture=None,
+        picture_code=Code.NO_VIDEO,
         sample_rate_hz=sound.samplerate,
         channels=sound.channels,
         samples=samples,
         av_offset_ms=probed.av_offset_ms,
     )
-    if probed.picture is None:
+    if picture is None:
         return files
     try:
         with av.open(scratch / PICTURE_FILE) as container:
@@ -342,6 +313,7 @@ def _look_at_results(scratch: Path, probed: Probe) -> CutFiles:
             return dataclasses.replace(
                 files,
                 picture=scratch / PICTURE_FILE,
+                picture_code=None,
                 frames=stream.frames,
                 frame_rate_hz=float(stream.average_rate),
                 width_px=stream.width,
@@ -351,23 +323,22 @@ def _look_at_results(scratch: Path, probed: Probe) -> CutFiles:
         return files  # no frame fell into the clip, so ffmpeg wrote no whole file
 
 
-def _refuse_short(
-    files: CutFiles, probed: Probe, start_ms: int, duration_ms: int | None, max_missing_s: float, finished: Finished
-) -> None:
+def _refuse_short(files: CutFiles, wanted: Wanted, max_missing_s: float, finished: Finished) -> None:
     """Refuse a clip whose sound ends too early.
 
     TRUNCATED if the file announced the sound that did not come, TOO_SHORT if it never announced any, EMPTY if a clip
     of unknown length has none.
     """
     got_s = files.samples / files.sample_rate_hz
-    announced_s = None if probed.sound_end_s is None else max(probed.sound_end_s - start_ms / 1000, 0.0)
-    wanted_s = duration_ms / 1000 if duration_ms is not None else (announced_s or 0.0)
+    end_s = wanted.probed.sound_end_s
+    announced_s = None if end_s is None else max(end_s - wanted.start_ms / 1000, 0.0)
+    wanted_s = wanted.duration_ms / 1000 if wanted.duration_ms is not None else (announced_s or 0.0)
     if files.samples and wanted_s - got_s <= max_missing_s:
         return
     expected_s = min(wanted_s, announced_s or 0.0)
     if expected_s - got_s > max_missing_s:
         why = f"{expected_s:.3f} s of sound were announced, {got_s:.3f} s could be decoded"
         raise ClipError(Code.TRUNCATED, f"{why}; {complaint(finished.stderr)}" if finished.stderr else why)
-    if duration_ms is None:
+    if wanted.duration_ms is None:
         raise ClipError(Code.EMPTY, "the sound stream has no samples")
-    raise ClipError(Code.TOO_SHORT, f"{got_s:.3f} s of sound from {start_ms} ms on, {wanted_s:.3f} s asked for")
+    raise ClipError(Code.TOO_SHORT, f"{got_s:.3f} s of sound from {wanted.start_ms} ms on, {wanted_s:.3f} s asked for")

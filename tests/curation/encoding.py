@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -47,3 +48,18 @@ def encode(tmp_path: Path) -> Encode:
         return made / name
 
     return make
+
+
+@pytest.fixture
+def break_picture() -> Callable[[Path], None]:
+    """`break_picture(path)` overwrites what the picture's packets hold, not the file's structure."""
+
+    def overwrite(path: Path) -> None:
+        with av.open(path) as container:
+            places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        content = bytearray(path.read_bytes())
+        for place, size in places:
+            content[place : place + size] = bytes([255]) * size
+        path.write_bytes(content)
+
+    return overwrite

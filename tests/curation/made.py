@@ -27,7 +27,12 @@ State = Code | str | None
 
 class MadeFetch(Stage):
     NAME, VERSION, GRAIN = "fetch", 1, "video"
-    RESULTS: ClassVar[pa.Schema] = table("", column("licence", pa.string(), ""), column("duration_s", pa.float64(), ""))
+    RESULTS: ClassVar[pa.Schema] = table(
+        "",
+        column("licence", pa.string(), ""),
+        column("duration_s", pa.float64(), ""),
+        column("original_sha256", pa.string(), ""),
+    )
 
     def requests(self) -> str:
         return "SELECT video_key AS key, video_key AS input FROM videos"
@@ -49,7 +54,13 @@ class MadeCut(Stage):
 class MadeMeasure(Stage):
     NAME, VERSION, GRAIN = "measure", 1, "clip"
     RESULTS: ClassVar[pa.Schema] = table(
-        "", column("loudness_lufs", pa.float64(), ""), column("pcm_sha256", pa.string(), "")
+        "",
+        column("loudness_lufs", pa.float64(), ""),
+        column("bandwidth_hz", pa.float64(), ""),
+        column("sample_rate_hz", pa.int32(), ""),
+        column("clipping_ratio", pa.float64(), ""),
+        column("duration_s", pa.float64(), ""),
+        column("pcm_sha256", pa.string(), ""),
     )
 
     def requests(self) -> str:
@@ -131,7 +142,8 @@ class Made:
             video_sha256 = self._put(dataset, made_mp4(row["sound"]), ".mp4") if row["picture"] else None
             files = {"audio_sha256": audio_sha256, "video_sha256": video_sha256, "sample_rate_hz": RATE_HZ}
             levels = {"loudness_lufs": row["loudness_lufs"], "pcm_sha256": pcm_sha256}
-            fetched.append((key, row["fetch"], {"licence": "CC BY 4.0", "duration_s": 10.0}, "original"))
+            answer = {"licence": "CC BY 4.0", "duration_s": 10.0, "original_sha256": "original"}
+            fetched.append((key, row["fetch"], answer, "original"))
             cut.append((row["clip_id"], row["cut"], files, "original"))
             measured.append((row["clip_id"], row["measure"], levels, audio_sha256))
         write_facts(dataset, MadeFetch(), fetched)

@@ -190,7 +190,7 @@ def test_a_clip_behind_the_end_is_too_short(encode, cutter):
     assert code_of(cutter, encode("a.wav", chirp_s16(1)), 5000, 400) == Code.TOO_SHORT
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.mkv", "a.mp4"])
+@pytest.mark.parametrize("name", ["a.flac", "a.mkv", "a.mp4", "a.wav"])
 def test_a_file_that_ends_against_its_own_word_is_truncated(name, encode, cutter):
     noise = np.random.default_rng(1).normal(0, 0.1, (4 * RATE_HZ, 1))
     path = encode(name, noise, codecs="-movflags +faststart" if name == "a.mp4" else "")
@@ -216,6 +216,22 @@ def test_a_needed_picture_that_is_missing(encode, cutter):
     path = encode("a.wav", chirp_s16(1))
     assert code_of(cutter, path, need_picture=True) == Code.NO_VIDEO
     assert cutter(path)[1]["frames"] is None
+
+
+def test_sound_beside_a_broken_picture_is_cut_alone(encode, cutter, break_picture):
+    source = chirp_s16(3)
+    path = encode("a.mp4", source, frames=FLAT, codecs="-c:a flac -c:v libx264")
+    _, whole, _ = cutter(path, 500, 1500)
+    assert whole["picture_code"] is None and whole["video_sha256"] is not None
+    break_picture(path)
+    sound, values, _ = cutter(path, 500, 1500)
+    assert np.array_equal(sound, source[24_000 : 24_000 + 72_000])
+    assert (values["picture_code"], values["video_sha256"], values["frames"]) == (Code.UNREADABLE, None, None)
+    assert code_of(cutter, path, 500, 1500, need_picture=True) == Code.UNREADABLE
+
+
+def test_a_source_without_a_picture_says_so(encode, cutter):
+    assert cutter(encode("a.wav", chirp_s16(1)))[1]["picture_code"] == Code.NO_VIDEO
 
 
 def test_no_samples_are_empty(encode, cutter):

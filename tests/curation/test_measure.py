@@ -1,4 +1,4 @@
-import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from scipy.signal import firwin, lfilter
 
 from curation.cut import Cut
 from curation.errors import DatasetError
-from curation.measure import Measure, bandwidth_hz, clipping_ratio, grey_frames, pcm_sha256, silence_ratio
+from curation.measure import Measure
 from curation.media import MediaStore
 from curation.schema import fact_schema
 from curation.tables import rows_to_table
@@ -15,6 +15,8 @@ from curation.tables import rows_to_table
 pytest_plugins = "tests.curation.encoding"
 
 RATE_HZ = 48_000
+
+PICTURE = ("still_ratio", "ssim", "motion", "black_ratio")
 
 
 def s16(sound: np.ndarray) -> np.ndarray:
@@ -60,39 +62,18 @@ def test_one_sample_is_measured_too(measure):
     assert found["peak_dbfs"] == 0.0 and found["loudness_lufs"] is None and found["clipping_ratio"] == 0.0
 
 
-@pytest.mark.parametrize(
-    ("samples", "share"),
-    [
-        ([0, 32_767, 32_767, 0, 0, 0, 0, 0], 0.0),
-        ([0, 32_767, 32_767, 32_767, 0, 0, 0, 0], 3 / 8),
-        ([-32_768, -32_768, -32_767, -32_768, 0, 0, 0, 0], 0.5),
-        ([0, 0, 0, 0, 32_766, 32_766, 32_766, 32_766], 0.0),
-        ([0, 0, 0, 0, 0, 32_767, 32_767, 32_767], 3 / 8),
-    ],
-)
-def test_runs_at_full_scale_are_clipped(samples, share):
-    assert clipping_ratio(np.array(samples, np.int16)[:, None], 3) == share
-
-
-def test_clipping_does_not_run_from_one_channel_into_the_next():
-    samples = np.zeros((4, 2), np.int16)
-    samples[2:, 0] = samples[:2, 1] = 32_767
-    assert clipping_ratio(samples, 3) == 0.0
-
-
-def test_a_sine_6_db_too_loud_is_clipped_for_two_thirds_of_the_time():
-    assert clipping_ratio(s16(2 * sine(100)), 3) == pytest.approx(2 / 3, abs=0.01)  # |sin| > 1/2
-
-
-@pytest.mark.parametrize(("level_dbfs", "share"), [(-59.9, 0.0), (-60.1, 1.0)])
-def test_frames_below_the_level_are_silent(level_dbfs, share):
-    assert silence_ratio(np.full((9_600, 2), 10 ** (level_dbfs / 20)), 960, -60.0) == share
-
-
-def test_the_share_of_silence_counts_frames():
-    sound = np.zeros((9_600, 1))
-    sound[:2_400] = 0.5  # two and a half of ten frames
-    assert silence_ratio(sound, 960, -60.0) == 0.7
+def test_a_long_sound_needs_no_more_memory_than_a_short_one(measure, monkeypatch):
+    monkeypatch.setattr("curation.measure.BLOCK_MS", 2_000)
+    noise = np.random.default_rng(3).normal(0, 0.1, (4 * RATE_HZ, 2))
+    measure(s16(noise))  # what is made once is there
+    peaks_bytes = []
+    for times in (1, 8):
+        samples = np.tile(s16(noise), (times, 1))
+        tracemalloc.start()
+        measure(samples)
+        peaks_bytes.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks_bytes[1] < 1.2 * peaks_bytes[0]
 
 
 @pytest.mark.parametrize("cut_off_hz", [4_000, 11_000])
@@ -103,17 +84,26 @@ def test_bandwidth_of_low_passed_noise(cut_off_hz, level, measure):
     assert measure(s16(noise))["bandwidth_hz"] == pytest.approx(cut_off_hz, abs=150)
 
 
-def test_white_noise_fills_the_band():
-    noise = np.random.default_rng(1).normal(0, 0.1, (RATE_HZ, 1))
-    assert bandwidth_hz(noise, RATE_HZ, -80.0, 6.0) == pytest.approx(24_000, abs=50)
+def test_all_of_it_at_once(measure):
+    """One wide tone in both channels, half of the second silent, half a second of rest."""
+    time_s = np.arange(RATE_HZ) / RATE_HZ
+    tone = np.where(time_s < 0.5, 0.5 * np.sin(2 * np.pi * 1_000 * time_s), 0.0)[:, None]
+    found = measure(s16(np.tile(tone, 2)))
+    assert set(found) | set(PICTURE) | {"av_offset_ms"} == set(Measure.RESULTS.names)
+    assert found["true_peak_dbtp"] == pytest.approx(-6.02, abs=0.3)
+    assert found["silence_ratio"] == 0.5 and found["speech_ratio"] == 0.0
+    assert found["channels_identical"] is True and found["channel_correlation"] == pytest.approx(1.0)
+    assert found["dc_offset"] == pytest.approx(0.0, abs=1e-4) and found["spectral_flatness"] < 0.1
 
 
-def test_equal_sound_has_an_equal_hash_and_silence_is_not_all_the_same():
-    samples = np.arange(8, dtype=np.int16).reshape(4, 2)
-    expected = hashlib.sha256(b"48000 Hz, 2 channels, s16le\n" + samples.astype("<i2").tobytes()).hexdigest()
-    assert pcm_sha256(samples, RATE_HZ) == expected
-    assert pcm_sha256(samples, 44_100) != expected
-    assert pcm_sha256(samples.reshape(8, 1), RATE_HZ) != expected
+def test_a_long_sound_is_measured_block_by_block(measure, monkeypatch):
+    rng = np.random.default_rng(2)
+    samples = s16(rng.normal(0, 0.2, (3 * RATE_HZ, 2)) * np.repeat(rng.random(6), RATE_HZ // 2)[:, None])
+    whole = measure(samples)
+    monkeypatch.setattr("curation.measure.BLOCK_MS", 700)
+    parts = measure(samples)
+    assert parts.pop("pcm_sha256") == whole.pop("pcm_sha256")
+    assert parts == pytest.approx(whole, rel=1e-4)
 
 
 def moving(frames: int) -> np.ndarray:
@@ -137,6 +127,7 @@ def still_ratio(encode, tmp_path):
         assert set(values) == set(Measure.RESULTS.names)
         assert rows_to_table([{"key": "k", **values}], fact_schema(Measure.RESULTS)).num_rows == 1
         assert values["av_offset_ms"] == 0.0
+        assert (values["black_ratio"] == 0.0 and values["motion"] is None) or values["motion"] >= 0
         return values["still_ratio"]
 
     return measured
@@ -160,16 +151,11 @@ def test_one_frame_is_a_still_picture(still_ratio):
     assert still_ratio(moving(1), rate_hz=1) == 1.0
 
 
-def test_five_frames_a_second_are_compared(encode, tmp_path):
-    assert grey_frames(encode("a.mp4", frames=moving(50)), 5, 64).shape == (10, 64, 64)
-    assert grey_frames(encode("a.mp4", frames=moving(6), frame_rate_hz=2), 5, 64).shape == (6, 64, 64)
-
-
 def test_sound_without_a_picture_has_no_values_of_one(encode, tmp_path):
     store = MediaStore(root=tmp_path / "media")
     cut = Cut(media=store).cut(encode("a.wav", sine(440)), {"start_ms": 0, "duration_ms": 500}, tmp_path)
     values = Measure(media=store).measure(cut)
-    assert values.get("still_ratio") is None and values["av_offset_ms"] is None
+    assert values["duration_s"] == 0.5 and not {*PICTURE, "av_offset_ms"} & set(values)
 
 
 def test_a_file_that_the_table_names_and_nobody_has_is_no_clip_error(tmp_path):
@@ -178,7 +164,17 @@ def test_a_file_that_the_table_names_and_nobody_has_is_no_clip_error(tmp_path):
         Measure(media=MediaStore(root=tmp_path)).open()([request])
 
 
-@pytest.mark.parametrize("knobs", [{"silence_dbfs": 0.0}, {"clipping_run_samples": 0}, {"still_difference": 0.0}])
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"silence_dbfs": 0.0},
+        {"clipping_run_samples": 0},
+        {"still_difference": 0.0},
+        {"picture_side_px": 10},
+        {"silence_frame_ms": 30},
+        {"speech_probability": 1.0},
+    ],
+)
 def test_knobs_out_of_range_are_refused(knobs, tmp_path):
-    with pytest.raises(ValueError, match="not 0"):
+    with pytest.raises(ValueError, match=f"not {next(iter(knobs.values()))}"):
         Measure(media=MediaStore(root=tmp_path), **knobs)

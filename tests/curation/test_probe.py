@@ -1,3 +1,4 @@
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -76,3 +77,22 @@ def test_an_mp4_that_ends_before_its_index_is_truncated(encode):
 def test_a_missing_file_is_no_clip_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         probe(tmp_path / "missing.mp4")
+
+
+def wav(announced_bytes: int, *, samples: int = 4_800, extra: bytes = b"") -> bytes:
+    """A mono WAV file at 48 kHz whose head announces so many bytes of sound."""
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 48_000, 96_000, 2, 16)
+    body = form + extra + struct.pack("<4sI", b"data", announced_bytes) + bytes(2 * samples)
+    return struct.pack("<4sI4s", b"RIFF", 4 + len(body), b"WAVE") + body
+
+
+@pytest.mark.parametrize("extra", [b"", struct.pack("<4sI", b"junk", 3) + bytes(4)], ids=["plain", "odd chunk before"])
+def test_a_wav_file_announces_more_than_there_is_of_it(extra, tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav(2 * 96_000, extra=extra))
+    assert probe(tmp_path / "a.wav").sound_end_s == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("announced_bytes", [0xFFFF_FFFF, 0x7FFF_FFFF, 0x7FFF_0000])
+def test_a_wav_file_from_a_pipe_announces_nothing(announced_bytes, tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav(announced_bytes))
+    assert (probe(tmp_path / "a.wav").sound_end_s or 0.0) < 0.2

@@ -8,7 +8,15 @@ import pytest
 import soundfile
 
 from curation.ffmpeg import ffmpeg_path
-from curation.loudness import CHANNEL_WEIGHTS, integrated_lufs
+from curation.measures.loudness import CHANNEL_WEIGHTS, LoudnessMeter
+
+
+def integrated_lufs(sound: np.ndarray, rate_hz: int, block_samples: int = 100_000) -> float | None:
+    """Loudness of samples of shape (samples, channels), given to the meter in blocks."""
+    meter = LoudnessMeter(sound.shape[1], rate_hz)
+    for start in range(0, len(sound), block_samples):
+        meter.add(sound[start : start + block_samples].T.astype(np.float32))
+    return meter.integrated_lufs()
 
 
 def sine(frequency_hz: float, seconds: float, rate_hz: int, peak_dbfs: float = 0.0) -> np.ndarray:
@@ -71,3 +79,10 @@ def test_ffmpeg_measures_the_same(channels, rate_hz, tmp_path):
 
 def test_there_are_weights_for_every_number_of_channels():
     assert all(len(weights) == channels for channels, weights in CHANNEL_WEIGHTS.items())
+
+
+@pytest.mark.parametrize("block_samples", [999, 48_000, 300_000])
+def test_where_a_sound_is_divided_changes_nothing(block_samples):
+    rng = np.random.default_rng(4)
+    sound = rng.normal(0, 0.1, (5 * 48_000, 2)) * np.repeat(rng.random(10), 24_000)[:, None]
+    assert integrated_lufs(sound, 48_000, block_samples) == pytest.approx(integrated_lufs(sound, 48_000), abs=1e-4)

@@ -1,7 +1,7 @@
 """Integrated loudness after ITU-R BS.1770-4: K-weighting, channel weights, two gates.
 
 The two filters are run as one finite impulse response by FFT: their poles decay so fast that 0.34 s hold all
-of them, and NumPy has no fast recursive filter. Not here: true peak, short-term loudness, loudness range.
+of them, and NumPy has no fast recursive filter. Not here: true peak (`curation/measures/levels.py`), loudness range.
 """
 
 import functools
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-BLOCK_S, STEP_S = 0.4, 0.1
-"""Gating blocks of 400 ms that overlap by 75 %. Source: BS.1770-4 annex 1."""
+STEP_S, STEPS = 0.1, 4
+"""Gating blocks of 400 ms that overlap by 75 %: of four steps each. Source: BS.1770-4 annex 1."""
 
 ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU = -70.0, -10.0
 """Source: BS.1770-4 annex 1, equations 5 to 7."""
@@ -39,46 +39,58 @@ RESPONSE_S = 0.34
 """Length of the impulse response, s. Source: ours; its slowest part falls to exp(-2 pi x 38 Hz x 0.34 s) = 1e-35."""
 
 
-def integrated_lufs(sound: npt.NDArray[np.floating], sample_rate_hz: int) -> float | None:
-    """Loudness of a whole clip.
+class LoudnessMeter:
+    """Integrated loudness of a sound that comes in blocks; where it is divided changes nothing.
 
     Args:
-        sound: Samples of shape (samples, channels), full scale 1.0; 1 to 8 channels in FLAC's order.
+        channels: 1 to 8, in FLAC's order.
         sample_rate_hz: Rate, Hz.
-
-    Returns:
-        Integrated loudness, LUFS; None where no block passes the gates: silence, or less than 400 ms.
 
     Source: ITU-R BS.1770-4 (2015), annex 1.
     """
-    block, step = round(BLOCK_S * sample_rate_hz), round(STEP_S * sample_rate_hz)
-    if len(sound) < block:
-        return None
-    weights = np.array(CHANNEL_WEIGHTS[sound.shape[1]])
-    power = np.square(k_weighted(sound, sample_rate_hz)) @ weights
-    total = np.concatenate([[0.0], np.cumsum(power)])
-    starts = np.arange(0, len(power) - block + 1, step)
-    blocks = np.maximum((total[starts + block] - total[starts]) / block, 0.0)
-    heard = blocks[blocks > _power(ABSOLUTE_GATE_LUFS)]
-    if not len(heard):
-        return None
-    heard = heard[heard > heard.mean() * 10 ** (RELATIVE_GATE_LU / 10)]
-    return float(OFFSET_DB + 10 * np.log10(heard.mean()))
 
+    def __init__(self, channels: int, sample_rate_hz: int) -> None:
+        self._weights = np.array(CHANNEL_WEIGHTS[channels])
+        self._step = round(STEP_S * sample_rate_hz)
+        response = k_weighting_response(sample_rate_hz)
+        self._before = len(response) - 1
+        self._size = 1 << (2 * len(response)).bit_length()
+        self._weighting = np.fft.rfft(response, self._size).astype(np.complex64)
+        self._history = np.zeros((channels, self._before), np.float32)
+        self._waiting = np.zeros((channels, 0), np.float32)
+        self._steps: list[Floats] = []
 
-def k_weighted(sound: npt.NDArray[np.floating], sample_rate_hz: int) -> Floats:
-    """Sound of shape (samples, channels) through the two filters of K-weighting, by overlap-save."""
-    response = k_weighting_response(sample_rate_hz)
-    before = len(response) - 1
-    size = 1 << (4 * len(response)).bit_length()
-    weighting = np.fft.rfft(response, size)[:, None]
-    padded = np.concatenate([np.zeros((before, sound.shape[1])), sound])
-    filtered = np.empty(sound.shape)
-    for start in range(0, len(sound), size - before):
-        spectrum = np.fft.rfft(padded[start : start + size], size, axis=0) * weighting
-        part = np.fft.irfft(spectrum, size, axis=0)[before:]
-        filtered[start : start + len(part)] = part[: len(sound) - start]
-    return filtered
+    def add(self, sound: npt.NDArray[np.floating]) -> None:
+        """Take the next block, shape (channels, samples), full scale 1.0."""
+        weighted = np.concatenate([self._waiting, self._k_weighted(sound)], axis=1)
+        steps = weighted.shape[1] // self._step
+        self._waiting = weighted[:, steps * self._step :].copy()
+        parts = weighted[:, : steps * self._step].reshape(len(weighted), steps, self._step)
+        self._steps.append(self._weights @ np.einsum("cts,cts->ct", parts, parts).astype(np.float64))
+
+    def _k_weighted(self, sound: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """The block through the two filters of K-weighting, by overlap-save."""
+        padded = np.concatenate([self._history, sound], axis=1, dtype=np.float32, casting="same_kind")
+        self._history = padded[:, -self._before :].copy()
+        filtered = np.empty(sound.shape, np.float32)
+        for start in range(0, sound.shape[1], self._size - self._before):
+            spectrum = np.fft.rfft(padded[:, start : start + self._size], self._size)
+            spectrum *= self._weighting
+            part = np.fft.irfft(spectrum, self._size)[:, self._before :]
+            filtered[:, start : start + part.shape[1]] = part[:, : sound.shape[1] - start]
+        return filtered
+
+    def integrated_lufs(self) -> float | None:
+        """Loudness of all that came, LUFS; None where no block passes the gates: silence, or less than 400 ms."""
+        steps = np.concatenate([np.zeros(0), *self._steps])
+        if len(steps) < STEPS:
+            return None
+        blocks = np.lib.stride_tricks.sliding_window_view(steps, STEPS).sum(axis=1) / (STEPS * self._step)
+        heard = blocks[blocks > _power(ABSOLUTE_GATE_LUFS)]
+        if not len(heard):
+            return None
+        heard = heard[heard > heard.mean() * 10 ** (RELATIVE_GATE_LU / 10)]
+        return float(OFFSET_DB + 10 * np.log10(heard.mean()))
 
 
 @functools.lru_cache(maxsize=8)

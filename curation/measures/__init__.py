@@ -1,0 +1,1 @@
+"""What is measured of a cut clip: levels, loudness, spectrum, voices, picture. See `curation/measure.py`."""
