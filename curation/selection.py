@@ -4,34 +4,35 @@
     selections/<name>.json       settings, counts by reason, sha256 of the Parquet file
 
 Measurements are facts that were stored without judging; thresholds, evaluation lists and duplicates are applied here
-and nowhere else. A selection holds all that packing needs, so a shard depends on it and on the media alone. The same
-dataset and settings give the same bytes. How captions are chosen is not decided here: candidates come as SQL.
+and nowhere else; the SQL is in `curation/judging.py`. A selection holds all that packing needs, so a shard depends on
+it and on the media alone. The same dataset and settings give the same bytes. How captions are chosen is not decided
+here: candidates come as SQL.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation import guard
+from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
+from curation.duplicates.found import create_duplicates, found_sha256
 from curation.errors import ArgumentError, DatasetError
-from curation.facts import REQUESTS_FILE, FactTable
+from curation.guards import guard
+from curation.judging import ALWAYS, SPLIT_RANKS, Asked, judge
 from curation.keys import file_sha256
 from curation.names import plain_name
+from curation.rules import RULES
 from curation.schema import SCHEMA_VERSION, TEXTS, column, table
-from curation.tables import write_bytes, write_parquet
+from curation.streaming import write_query
+from curation.tables import write_bytes
 
 Split = Literal["train", "val", "test"]
-
-SPLIT_RANKS: dict[str, int] = {"train": 0, "val": 1, "test": 2}
-"""The higher, the stricter: a clip belongs to the strictest split that any list gives it or its video."""
 
 
 class Reason(StrEnum):
@@ -40,18 +41,23 @@ class Reason(StrEnum):
     PENDING = "PENDING"
     SPLIT = "SPLIT"
     WHERE = "WHERE"
+    RULE = "RULE"
     GUARD = "GUARD"
     DUPLICATE_OF_EVALUATION = "DUPLICATE_OF_EVALUATION"
     DUPLICATE = "DUPLICATE"
+    RANK = "RANK"
 
 
 REASONS: dict[Reason, str] = {
     Reason.PENDING: "a stage has not finished with the clip; `refused_by` is the stage",
     Reason.SPLIT: "the clip belongs to another split; `refused_by` is that split",
     Reason.WHERE: "the condition is false or null for the clip",
+    Reason.RULE: "a named rule is false or null for the clip; `refused_by` is the rule",
     Reason.GUARD: "the clip shares time with an evaluation list; `refused_by` is the list",
-    Reason.DUPLICATE_OF_EVALUATION: "its sound is in a stricter split or an evaluation list; `refused_by` is that clip",
+    Reason.DUPLICATE_OF_EVALUATION: "its sound is in a stricter split or an evaluation list; `refused_by` is that "
+    "clip, or `<guard>/<sound>`",
     Reason.DUPLICATE: "the same sound is kept once already; `refused_by` is the kept clip",
+    Reason.RANK: "it would be in, but others rank higher, or it has no rank",
 }
 """Reason -> meaning. Before all of these stands the code with which `fetch`, `cut` or `measure` set the clip aside."""
 
@@ -60,7 +66,7 @@ SELECTION = table(
     column("clip_id", pa.string(), "the clip"),
     column("kept", pa.bool_(), "whether the clip is in"),
     column("reason", pa.string(), "why it is not, as a code or a reason; null when kept"),
-    column("refused_by", pa.string(), "what refused it: a stage, a split, an evaluation list, or another clip_id"),
+    column("refused_by", pa.string(), "what refused it: a stage, a split, a rule, an evaluation list, or a clip_id"),
     column("split", pa.string(), "`train`, `val` or `test`: the strictest of its annotations"),
     column("labels", TEXTS, "class names, sorted"),
     column("captions", TEXTS, "the chosen sentences, sorted by source and text"),
@@ -78,118 +84,6 @@ SELECTION = table(
     column("video_sha256", pa.string(), "sha256 of its .mp4 there; null without a picture"),
     column("sample_rate_hz", pa.int64(), "sample rate of its sound, Hz"),
 )
-
-HUMAN_CAPTIONS = """
-SELECT clips.clip_id, unnest(annotations.captions) AS text, 'human:' || annotations.list AS source
-FROM clips JOIN annotations ON annotations.grain = 'clip' AND annotations.key = clips.clip_id
-UNION ALL
-SELECT clips.clip_id, unnest(annotations.captions), 'human:' || annotations.list
-FROM clips JOIN annotations ON annotations.grain = 'video' AND annotations.key = clips.video_key"""
-"""The captions by people that lists give a clip or its video: what a selection takes unless told otherwise."""
-
-_SAID = f"""
-CREATE TEMP TABLE chosen_captions AS
-SELECT clip_id, list(text ORDER BY source, text) AS captions, list(source ORDER BY source, text) AS caption_sources
-FROM (SELECT clip_id, text, min(source) AS source FROM ({{captions}}) WHERE text IS NOT NULL GROUP BY clip_id, text)
-GROUP BY clip_id;
-
-CREATE TEMP TABLE said AS
-WITH annotated AS (
-    SELECT clips.clip_id, annotations.* FROM clips
-    JOIN annotations ON annotations.grain = 'clip' AND annotations.key = clips.clip_id
-    UNION ALL
-    SELECT clips.clip_id, annotations.* FROM clips
-    JOIN annotations ON annotations.grain = 'video' AND annotations.key = clips.video_key
-)
-SELECT clip_id,
-    max(CASE split WHEN 'test' THEN {SPLIT_RANKS["test"]} WHEN 'val' THEN {SPLIT_RANKS["val"]}
-        ELSE {SPLIT_RANKS["train"]} END) AS split_rank,
-    list_sort(list_distinct(flatten(list(coalesce(labels, []))))) AS labels,
-    list_sort(list_distinct(list(list))) AS lists
-FROM annotated GROUP BY clip_id;
-
-CREATE TEMP TABLE described AS
-SELECT clips.*, coalesce(said.split_rank, 0) AS split_rank,
-    ['train', 'val', 'test'][coalesce(said.split_rank, 0) + 1] AS split,
-    coalesce(said.labels, []) AS labels, coalesce(said.lists, []) AS lists,
-    coalesce(chosen_captions.captions, []) AS captions,
-    coalesce(chosen_captions.caption_sources, []) AS caption_sources
-FROM clips LEFT JOIN said USING (clip_id) LEFT JOIN chosen_captions USING (clip_id)"""
-
-_STAGES = """
-CREATE TEMP TABLE clip_fetch AS
-SELECT * FROM (
-    SELECT "fetch".* REPLACE (clips.clip_id AS key) FROM clips JOIN "fetch" ON "fetch".key = clips.clip_id
-    UNION ALL
-    SELECT "fetch".* REPLACE (clips.clip_id AS key) FROM clips JOIN "fetch" ON "fetch".key = clips.video_key
-)
-QUALIFY row_number() OVER (PARTITION BY key ORDER BY
-    CASE state WHEN 'done' THEN 0 WHEN 'pending' THEN 1 ELSE 2 END, finished_at DESC, label) = 1;
-
-CREATE TEMP TABLE clip_cut AS SELECT * FROM cut WHERE label = 'cut';
-
-CREATE TEMP TABLE clip_measure AS
-SELECT measure.* FROM measure JOIN ({measure_requests}) AS requested USING (key, input)
-WHERE measure.label = 'measure'"""
-"""The answer of each stage per clip: of a fetched video and a fetched clip the better one, and of `measure` only what
-was measured on the sound that `cut` gives now."""
-
-_JOINED = """described AS clips JOIN videos USING (video_key)
-LEFT JOIN clip_fetch AS "fetch" ON "fetch".key = clips.clip_id
-LEFT JOIN clip_cut AS cut ON cut.key = clips.clip_id
-LEFT JOIN clip_measure AS measure ON measure.key = clips.clip_id"""
-
-_WHERE = """
-CREATE TEMP TABLE wanted AS SELECT clips.clip_id FROM {joined} WHERE (
-{where}
-)"""
-
-_STATES = """
-CREATE TEMP TABLE guards AS SELECT clip_id, min(guard) AS guard FROM guarded GROUP BY clip_id;
-
-CREATE TEMP TABLE states AS
-SELECT clips.clip_id, clips.split_rank, measure.pcm_sha256,
-    guards.guard,
-    CASE
-        WHEN cut.state = 'set_aside' THEN {{reason: cut.code, refused_by: 'cut'}}
-        WHEN cut.state = 'pending' THEN {{reason: 'PENDING', refused_by: 'cut'}}
-        WHEN cut.state IS NULL AND "fetch".state = 'set_aside' THEN {{reason: "fetch".code, refused_by: 'fetch'}}
-        WHEN cut.state IS NULL AND "fetch".state = 'done' THEN {{reason: 'PENDING', refused_by: 'cut'}}
-        WHEN cut.state IS NULL THEN {{reason: 'PENDING', refused_by: 'fetch'}}
-        WHEN measure.state = 'set_aside' THEN {{reason: measure.code, refused_by: 'measure'}}
-        WHEN measure.state IS NULL OR measure.state = 'pending' THEN {{reason: 'PENDING', refused_by: 'measure'}}
-        WHEN clips.split_rank <> {rank} THEN {{reason: 'SPLIT', refused_by: clips.split}}
-        WHEN wanted.clip_id IS NULL THEN {{reason: 'WHERE', refused_by: NULL}}
-        WHEN guards.guard IS NOT NULL THEN {{reason: 'GUARD', refused_by: guards.guard}}
-    END AS refused
-FROM {joined} LEFT JOIN wanted USING (clip_id) LEFT JOIN guards USING (clip_id);
-
-CREATE TEMP TABLE evaluation AS
-SELECT pcm_sha256, min(clip_id) AS refused_by FROM states
-WHERE pcm_sha256 IS NOT NULL AND (split_rank > {rank} OR guard IS NOT NULL) GROUP BY pcm_sha256;
-
-CREATE TEMP TABLE firsts AS
-SELECT pcm_sha256, min(clip_id) AS refused_by FROM states
-WHERE pcm_sha256 IS NOT NULL AND refused IS NULL GROUP BY pcm_sha256"""
-
-_ROWS = """
-SELECT clips.clip_id, judged.verdict IS NULL AS kept,
-    judged.verdict.reason AS reason, judged.verdict.refused_by AS refused_by,
-    clips.split, clips.labels, clips.captions, clips.caption_sources, clips.lists,
-    videos.platform, videos.video_id, regexp_replace(videos.url, '//[^/]*@', '//') AS url,
-    clips.start_ms, clips.duration_ms, clips.prev_clip_id, "fetch".licence, cut.input AS original_sha256,
-    cut.audio_sha256, cut.video_sha256, cut.sample_rate_hz
-FROM {joined}
-JOIN (
-    SELECT states.clip_id, CASE
-        WHEN refused IS NOT NULL THEN refused
-        WHEN evaluation.refused_by IS NOT NULL
-            THEN {{reason: 'DUPLICATE_OF_EVALUATION', refused_by: evaluation.refused_by}}
-        WHEN firsts.refused_by <> states.clip_id THEN {{reason: 'DUPLICATE', refused_by: firsts.refused_by}}
-    END AS verdict
-    FROM states LEFT JOIN evaluation USING (pcm_sha256) LEFT JOIN firsts USING (pcm_sha256)
-) AS judged ON judged.clip_id = clips.clip_id
-ORDER BY clips.clip_id"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,6 +120,34 @@ class SelectionReport:
         }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """Choices between things that stand side by side: copies of a sound, clips that all pass, variants of a stage.
+
+    Args:
+        duplicates: Name of the groups that `dedupe` found; None: only equal samples count as duplicates, and the clip
+            with the smallest clip_id is kept.
+        best_clips: Keep so many at most, those that rank highest; None: all.
+        by: SQL expression over the same tables as `where`, the higher the better, null ranks nowhere; given with
+            `best_clips`. Source: V2M keeps its 20,000 best by audio-visual agreement.
+        using: Stage -> label, for stages that ran in several variants.
+
+    Raises:
+        ArgumentError: `best_clips` and `by` do not come together, or `best_clips` is below 1.
+    """
+
+    duplicates: str | None = None
+    best_clips: int | None = None
+    by: str | None = None
+    using: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.best_clips is None) != (self.by is None):
+            raise ArgumentError(f"--best {self.best_clips} and --by {self.by!r} go together: so many, and by what")
+        if self.best_clips is not None and self.best_clips < 1:
+            raise ArgumentError(f"--best must be at least 1, not {self.best_clips}")
+
+
 def select(
     dataset: Dataset,
     *,
@@ -233,7 +155,9 @@ def select(
     where: str | None = None,
     split: Split = "train",
     guards: Sequence[str] = (),
+    rules: Sequence[str] = (),
     captions_sql: str | None = None,
+    choice: Choice | None = None,
 ) -> SelectionReport:
     """Judge every clip of the dataset and write the selection; one of the same name is replaced.
 
@@ -241,35 +165,44 @@ def select(
         dataset: The dataset; `cut` and `measure` must have run on it.
         name: Name of the selection.
         where: SQL condition over one row a clip, with the tables `clips` (and its `split`, `labels`, `captions`,
-            `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut` and `measure`; null counts as false.
-            None keeps all.
+            `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut`, `measure`, and every other stage of
+            clips that has run, by its name; each has the answer to what the clip is now. Null counts as false. None
+            keeps all.
         split: The split that is taken.
-        guards: Evaluation lists whose spans are refused; only for the train split.
+        guards: Evaluation lists whose spans and sounds are refused; only for the train split.
+        rules: Names of published thresholds, as in `curation/rules.py`; each refuses what it does not hold for.
         captions_sql: Query that gives `clip_id`, `text`, `source` of the chosen captions; None takes those by people.
             A clip without any is kept.
+        choice: Which copy, which best, which variant; None: no more than the first of equal samples.
 
     Raises:
-        ArgumentError: The condition is not SQL, a guard is not registered, or a stage has not run.
+        ArgumentError: The condition is not SQL, a guard, a rule or duplicates are not there or too old, or a stage has
+            not run.
     """
-    path = selection_path(dataset, name)
+    path, choice = selection_path(dataset, name), choice or Choice()
     if split not in SPLIT_RANKS:
         raise ArgumentError(f"split {split!r} is none of {', '.join(SPLIT_RANKS)}")
     if guards and split != "train":
         raise ArgumentError(f"guards keep evaluation clips out of training; split {split!r} takes none: drop them")
-    for stage in ("cut", "measure"):
-        if not dataset.has_stage(stage):
-            verb = "fetch" if stage == "cut" else stage
-            raise ArgumentError(f"stage {stage!r} has not run on {dataset.path}; run `foundsound {verb}` first")
-    guarded = guard.overlaps(dataset, guards)
-    rows = _judge(dataset, guarded, where, SPLIT_RANKS[split], captions_sql or HUMAN_CAPTIONS)
-    write_parquet(path, rows)
-    settings = {
-        "where": where,
-        "split": split,
-        "guards": {name: file_sha256(guard.guard_path(dataset, name)) for name in sorted(set(guards))},
-        "captions_sql": captions_sql,
-    }
-    report = _report(name, path, settings, rows)
+    for stage in ALWAYS:
+        _has_run(dataset, stage)
+    asked = Asked(
+        rank=SPLIT_RANKS[split],
+        captions=captions_sql or HUMAN_CAPTIONS,
+        where=where,
+        rules=[(rule, _rule(dataset, rule, choice)) for rule in dict.fromkeys(rules)],
+        best_clips=choice.best_clips,
+        by=choice.by,
+        using=choice.using,
+        guards=guards,
+    )
+    settings = {"split": split, "captions_sql": captions_sql, **_settings(dataset, asked, choice)}
+    with dataset.connect() as connection:
+        connection.execute("SET preserve_insertion_order = false")  # of working tables; the result is sorted
+        guard.create_guarded(connection, dataset, guards)
+        asked = replace(asked, covered=create_duplicates(connection, dataset, choice.duplicates, guards))
+        counts = write_query(connection, judge(connection, dataset, asked), path, SELECTION, count_by="reason")
+    report = _report(name, path, settings, counts)
     content = json.dumps(report.as_dict(), indent=2, sort_keys=True, ensure_ascii=False)
     write_bytes(path.with_name(f"{name}.json"), content.encode())
     return report
@@ -307,8 +240,10 @@ def read_report(dataset: Dataset, name: str) -> SelectionReport:
     return report
 
 
-def read_rows(dataset: Dataset, name: str, *, kept_only: bool = False) -> pa.Table:
-    """The rows of a selection, with the columns of `SELECTION`, sorted by clip_id.
+def read_rows(
+    dataset: Dataset, name: str, *, kept_only: bool = False, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a selection, with the columns of `SELECTION` or those named, sorted by clip_id.
 
     Raises:
         ArgumentError: There is no such selection.
@@ -316,45 +251,50 @@ def read_rows(dataset: Dataset, name: str, *, kept_only: bool = False) -> pa.Tab
     """
     path = read_report(dataset, name).path
     filters = [("kept", "=", True)] if kept_only else None
-    return pq.read_table(path, filters=filters)
+    return pq.read_table(path, columns=None if columns is None else list(columns), filters=filters)
 
 
-def _judge(dataset: Dataset, guarded: pa.Table, where: str | None, rank: int, captions: str) -> pa.Table:
-    """One row a clip, with the columns of `SELECTION`."""
-    measured = FactTable.current(dataset.path / "facts" / "measure")["measure"]
-    with dataset.connect() as connection:
-        connection.register("guarded", guarded)
-        if not dataset.has_stage("fetch"):
-            connection.execute(
-                "CREATE TEMP VIEW fetch AS SELECT * REPLACE (NULL::VARCHAR AS key), NULL::VARCHAR AS licence "
-                "FROM cut WHERE false"
-            )
-        _execute(connection, _SAID.format(captions=captions), f"the query for captions {captions!r}")
-        connection.execute(_STAGES.format(measure_requests=(measured / REQUESTS_FILE).read_text()))
-        condition = _WHERE.format(joined=_JOINED, where=where or "true")
-        _execute(connection, condition, f"the condition {where!r}")
-        connection.execute(_STATES.format(joined=_JOINED, rank=rank))
-        rows = connection.sql(_ROWS.format(joined=_JOINED)).to_arrow_table()
-    return rows.cast(SELECTION).combine_chunks()
+def _settings(dataset: Dataset, asked: Asked, choice: Choice) -> dict[str, Any]:
+    """What was asked for, with hashes of the guards and duplicates that decided."""
+    return {
+        "where": asked.where,
+        "guards": {name: guard.guard_sha256(dataset, name) for name in sorted(set(asked.guards))},
+        "rules": dict(asked.rules),
+        "duplicates": {choice.duplicates: found_sha256(dataset, choice.duplicates)} if choice.duplicates else None,
+        "best_clips": choice.best_clips,
+        "by": choice.by,
+        "using": dict(choice.using),
+    }
 
 
-def _execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:
-    """Run a query that a person wrote a part of."""
-    try:
-        connection.execute(query)
-    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
-        raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error
+def _has_run(dataset: Dataset, stage: str) -> None:
+    """Refuse to go on without a stage, and say which verb runs it."""
+    if not dataset.has_stage(stage):
+        verb = {"cut": "fetch", "print": "dedupe"}.get(stage, stage)
+        raise ArgumentError(f"stage {stage!r} has not run on {dataset.path}; run `foundsound {verb}` first")
 
 
-def _report(name: str, path: Path, settings: dict[str, Any], rows: pa.Table) -> SelectionReport:
-    counted = rows.group_by("reason").aggregate([([], "count_all")]).to_pylist()
-    refused = {row["reason"]: row["count_all"] for row in counted if row["reason"] is not None}
+def _rule(dataset: Dataset, name: str, choice: Choice) -> str:
+    """The condition of a named rule whose stages have all run."""
+    if name not in RULES:
+        raise ArgumentError(f"rule {name!r} is none of {', '.join(RULES)}")
+    rule = RULES[name]
+    for stage in rule.needs:
+        _has_run(dataset, stage)
+        labels = sorted(dataset.current_facts(stage))
+        if stage != "fetch" and len(labels) > 1 and stage not in choice.using:
+            raise ArgumentError(f"rule {name!r} reads {stage!r}, of which there are {labels}; say which with --using")
+    return str(rule.where)
+
+
+def _report(name: str, path: Path, settings: dict[str, Any], counts: Mapping[str | None, int]) -> SelectionReport:
+    refused = {reason: count for reason, count in counts.items() if reason is not None}
     return SelectionReport(
         name=name,
         path=path,
         sha256=file_sha256(path),
         settings=settings,
-        clips=rows.num_rows,
-        kept_clips=rows.num_rows - sum(refused.values()),
+        clips=sum(counts.values()),
+        kept_clips=counts.get(None, 0),
         refused=dict(sorted(refused.items())),
     )

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from captioning.candidates import candidates_sql, choose
+from captioning.candidates import candidates_sql, checked_rule, choose
 from curation.dataset import Dataset
-from curation.selection import SelectionReport
+from curation.errors import ArgumentError
+from curation.selection import Choice, SelectionReport
 from curation.selection import select as select_clips
 from pipelines.verbs.result import codes_text
 
@@ -30,6 +31,17 @@ class SelectResult:
         )
 
 
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _using(texts: list[str]) -> dict[str, str]:
+    wrong = [text for text in texts if "=" not in text]
+    if wrong:
+        raise ArgumentError(f"--using wants STAGE=LABEL, as tag=mn10, not {wrong[0]!r}")
+    return {stage: label for stage, _, label in (text.partition("=") for text in texts)}
+
+
 def select(
     dataset: Path,
     /,
@@ -38,19 +50,41 @@ def select(
     where: str | None = None,
     split: Literal["train", "val", "test"] = "train",
     guard: Annotated[str, Parameter(name="--guard")] = "",
+    rules: Annotated[str, Parameter(name="--rules")] = "",
+    duplicates: str | None = None,
+    best: int | None = None,
+    by: str | None = None,
+    using: Annotated[str, Parameter(name="--using")] = "",
+    captions: str | None = None,
 ) -> SelectResult:
-    """Write a selection: clips of one split that fulfil a condition, are no duplicates and touch no evaluation list.
+    """Write a selection: clips of one split that fulfil conditions, are no duplicates and touch no evaluation list.
 
     Args:
         dataset: Folder of the dataset.
         name: Name of the selection; the split when not given.
-        where: SQL condition over the tables clips, videos, "fetch" (a word of SQL, so in quotes), cut and measure, as
-            'measure.loudness_lufs > -50 AND measure.still_ratio < 0.9'; a clip without the value is refused.
+        where: SQL condition over the tables clips, videos, "fetch" (a word of SQL, so in quotes), cut, measure and
+            every other stage of clips that has run, as 'measure.loudness_lufs > -50 AND tag.music_ratio > 0.5'; a clip
+            without the value is refused.
         split: The split that is taken.
-        guard: Names of evaluation lists, separated by commas, whose spans are refused.
+        guard: Names of evaluation lists, separated by commas, whose spans and sounds are refused.
+        rules: Names of published thresholds, separated by commas, as vggsound-faults.
+        duplicates: Name of the groups that `dedupe` found; only equal samples count as duplicates when not given.
+        best: Keep so many at most, those that rank highest.
+        by: SQL expression by which clips rank, the higher the better; a clip without the value is refused.
+        using: STAGE=LABEL, separated by commas, for stages that ran in several variants, as tag=mn10.
+        captions: Rule for captions: a SQL condition over their scores, as 'clap > 0.3 AND hedges = 0', or `clean`; all
+            of the best kind when not given. A clip without any stays.
     """
     opened = Dataset(dataset)
-    guards = [text for text in guard.split(",") if text]
-    captions = choose(candidates_sql(opened))
-    report = select_clips(opened, name=name or split, where=where, split=split, guards=guards, captions_sql=captions)
+    rule = checked_rule(opened, captions) if captions else None
+    report = select_clips(
+        opened,
+        name=name or split,
+        where=where,
+        split=split,
+        guards=_listed(guard),
+        rules=_listed(rules),
+        captions_sql=choose(candidates_sql(opened), rule),
+        choice=Choice(duplicates=duplicates, best_clips=best, by=by, using=_using(_listed(using))),
+    )
     return SelectResult(report)

@@ -1,17 +1,41 @@
 """Every clip is kept or refused for one reason, each shown by a clip inside and a clip outside."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 
-from curation import guard
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, Code, DatasetError
-from curation.selection import SELECTION, read_report, read_rows, select
-from tests.curation.made import Made, MadeCut, MadeFetch, write_facts
+from curation.fetch import Fetch
+from curation.guards import guard
+from curation.keys import video_key
+from curation.measure import Measure
+from curation.rules import RULES, Rule
+from curation.schema import column, table
+from curation.segment import Segment
+from curation.selection import SELECTION, Choice, read_report, read_rows, select
+from curation.stage import Stage
+from curation.tag import Tag
+from tests.curation.made import Made, MadeCut, MadeFetch, MadeMeasure, write_facts
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeTag(Stage):
+    NAME, VERSION, GRAIN = "tag", 1, "clip"
+    RESULTS: ClassVar[pa.Schema] = table("", column("music_ratio", pa.float64(), ""))
+    called: str = "toy"
+
+    @property
+    def label(self) -> str:
+        return self.called
+
+    def requests(self) -> str:
+        return "SELECT key, audio_sha256 AS input FROM cut WHERE state = 'done'"
 
 
 @pytest.fixture
@@ -20,7 +44,8 @@ def made(tmp_path: Path) -> Made:
 
 
 def entry(video_id: str, start_ms: int | None = None, duration_ms: int | None = None) -> Any:
-    return SimpleNamespace(platform="youtube", video_id=video_id, start_ms=start_ms, duration_ms=duration_ms)
+    span = {"start_ms": start_ms, "duration_ms": duration_ms}
+    return SimpleNamespace(platform="youtube", video_id=video_id, url=None, path=None, **span)
 
 
 def verdicts(dataset: Dataset, name: str = "s", **options: Any) -> dict[str, tuple[str | None, str | None]]:
@@ -55,7 +80,17 @@ def test_a_measurement_of_an_older_cut_does_not_count(made: Made) -> None:
     clip_id = made.clip("v")
     dataset = made.dataset()
     assert verdicts(dataset)[clip_id] == KEPT
-    write_facts(dataset, MadeCut(), [(clip_id, "done", {"audio_sha256": "f" * 64}, "another original")])
+    write_facts(dataset, MadeCut(), [(clip_id, "done", {"audio_sha256": "f" * 64}, "original")])
+    assert verdicts(dataset)[clip_id] == ("PENDING", "measure")
+
+
+def test_a_cut_of_an_older_original_does_not_count(made: Made) -> None:
+    clip_id = made.clip("v")
+    dataset = made.dataset()
+    anew = {"licence": "CC0", "duration_s": 9.0, "original_sha256": "another"}
+    write_facts(dataset, MadeFetch(), [(video_key("youtube", "v"), "done", anew, "video")])
+    assert verdicts(dataset)[clip_id] == ("PENDING", "cut")
+    write_facts(dataset, MadeCut(), [(clip_id, "done", {"audio_sha256": "f" * 64}, "another")])
     assert verdicts(dataset)[clip_id] == ("PENDING", "measure")
 
 
@@ -199,3 +234,100 @@ def test_a_selection_that_is_not_there_or_not_whole_is_named(made: Made) -> None
 def test_a_dataset_that_was_not_measured_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"'cut' has not run.*foundsound fetch"):
         select(Dataset.create(tmp_path / "d"), name="s")
+
+
+def test_each_rule_refuses_by_its_name_the_first_that_fails(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = made.clip("both", loudness_lufs=-80.0)
+    second = made.clip("second", loudness_lufs=-60.0)
+    null = made.clip("null", loudness_lufs=None)
+    fine = made.clip("fine", loudness_lufs=-20.0)
+    for name, least in (("heard", -70), ("loud", -50)):
+        rule = Rule(name=name, where=f"measure.loudness_lufs > {least} -- LUFS", needs=("measure",), source="made")
+        monkeypatch.setitem(RULES, name, rule)
+    expected = {both: ("RULE", "heard"), second: ("RULE", "loud"), null: ("RULE", "heard"), fine: KEPT}
+    assert verdicts(made.dataset(), rules=["heard", "loud"]) == expected
+    dataset = Dataset(made.folder / "dataset")
+    assert verdicts(dataset, rules=["loud", "heard"], where="loudness_lufs > -70") == {
+        both: ("WHERE", None),
+        second: ("RULE", "loud"),
+        null: ("WHERE", None),
+        fine: KEPT,
+    }
+    assert read_report(dataset, "s").settings["rules"]["loud"] == "measure.loudness_lufs > -50 -- LUFS"
+
+
+def test_a_rule_that_is_unknown_or_lacks_its_stage_is_refused(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.clip("v")
+    dataset = made.dataset()
+    with pytest.raises(ArgumentError, match="rule 'nothing' is none of"):
+        select(dataset, name="s", rules=["nothing"])
+    monkeypatch.setitem(RULES, "sung", Rule(name="sung", where="tag.singing_ratio < 1", needs=("tag",), source="made"))
+    with pytest.raises(ArgumentError, match=r"'tag' has not run.*run `foundsound tag` first"):
+        select(dataset, name="s", rules=["sung"])
+    monkeypatch.setitem(RULES, "wrong", Rule(name="wrong", where="no_column", needs=("measure",), source="made"))
+    with pytest.raises(ArgumentError, match="rule wrong: the condition 'no_column' is refused"):
+        select(dataset, name="s", rules=["wrong"])
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_published_rules_are_sql_over_real_columns(made: Made, rule: str) -> None:
+    """Each refuses a clip of which nothing is known, and none is an error."""
+    clip = made.clip("v", loudness_lufs=None)
+    dataset = made.dataset()
+    audio, video = dataset.sql("SELECT audio_sha256 FROM cut")["audio_sha256"][0].as_py(), video_key("youtube", "v")
+    for made_stage, real_stage, key, values in (
+        (MadeMeasure, Measure, clip, {}),
+        (MadeMeasure, Tag, clip, {}),
+        (MadeFetch, Segment, video, {}),
+        (MadeFetch, Fetch, video, {"original_sha256": "original"}),
+    ):
+        columns = {"NAME": real_stage.NAME, "RESULTS": real_stage.RESULTS, "VERSION": 9}
+        stage = type(real_stage.__name__, (made_stage,), columns)()
+        write_facts(dataset, stage, [(key, "done", values, audio)])
+    assert verdicts(dataset, rules=[rule]) == {clip: ("RULE", rule)}
+
+
+def test_other_stages_are_seen_as_they_answer_the_present_cut(made: Made) -> None:
+    now, before, never = made.clip("now"), made.clip("before"), made.clip("never")
+    dataset = made.dataset()
+    audio = dict(zip(*(dataset.sql("FROM cut")[name].to_pylist() for name in ("key", "audio_sha256")), strict=True))
+    tags = [(now, "done", {"music_ratio": 0.9}, audio[now]), (before, "done", {"music_ratio": 0.9}, "an older sound")]
+    write_facts(dataset, MadeTag(), tags)
+    expected = {now: KEPT, before: ("WHERE", None), never: ("WHERE", None)}
+    assert verdicts(dataset, where="tag.music_ratio > 0.5") == expected
+    other = MadeTag(called="other")
+    write_facts(dataset, other, [(clip, "done", {"music_ratio": 0.1}, audio[clip]) for clip in audio])
+    with pytest.raises(ArgumentError, match="tag"):
+        select(dataset, name="s", where="tag.music_ratio > 0.5")
+    assert verdicts(dataset, where="tag.music_ratio > 0.5", choice=Choice(using={"tag": "toy"})) == expected
+    both = '"tag:toy".music_ratio > 0.5 AND "tag:other".music_ratio < 0.5'
+    assert verdicts(dataset, where=both) == expected
+    with pytest.raises(ArgumentError, match=r"no 'third' of stage 'tag' \(there are: other, toy\)"):
+        select(dataset, name="s", choice=Choice(using={"tag": "third"}))
+
+
+def test_the_best_are_taken_from_those_that_pass_everything_else(made: Made) -> None:
+    loudest = made.clip("a", loudness_lufs=-1.0, said=[{"split": "test"}])
+    copies = sorted(made.clip(f"c{n}", loudness_lufs=-5.0, sound=1) for n in range(2))
+    tied = sorted(made.clip(f"t{n}", loudness_lufs=-9.0) for n in range(2))
+    quiet = made.clip("q", loudness_lufs=-30.0)
+    unknown = made.clip("u", loudness_lufs=None)
+    best = Choice(best_clips=2, by="measure.loudness_lufs -- the louder, the better")
+    assert verdicts(made.dataset(), choice=best) == {
+        loudest: ("SPLIT", "test"),
+        copies[0]: KEPT,
+        copies[1]: ("DUPLICATE", copies[0]),
+        tied[0]: KEPT,
+        tied[1]: ("RANK", None),
+        quiet: ("RANK", None),
+        unknown: ("RANK", None),
+    }
+    dataset = Dataset(made.folder / "dataset")
+    many = verdicts(dataset, choice=Choice(best_clips=99, by="measure.loudness_lufs"))
+    assert [clip for clip, verdict in many.items() if verdict == ("RANK", None)] == [unknown]
+    with pytest.raises(ArgumentError, match="the rank 'no_column'"):
+        select(dataset, name="s", choice=Choice(best_clips=1, by="no_column"))
+    with pytest.raises(ArgumentError, match="go together"):
+        Choice(best_clips=1)
+    with pytest.raises(ArgumentError, match="at least 1"):
+        Choice(best_clips=0, by="1")
