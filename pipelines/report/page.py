@@ -1,141 +1,75 @@
 """Gathers what the report shows and fills the page.
 
-Sounds are linked by relative path and plots lie in the page, so it opens from the disk, without server or network.
+The page is one file: plots, pictures and short copies of sounds lie in it, and its policy forbids it to load anything,
+so that it opens without a network wherever it is copied. It has no script.
 """
 
-import json
-import os
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import quote
 
-import numpy as np
+import duckdb
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from curation.dataset import Dataset
 from curation.status import StageStatus, status
 from curation.tables import write_bytes
-from pipelines.report.plots import Plot, bars, histogram
-from pipelines.verbs.result import codes_text
+from pipelines.report.choices import Table, choices, duplicates, leaks, rules, selections
+from pipelines.report.examples import Section, describe, drawn_clips, fill, generated, refused, set_aside
+from pipelines.report.figures import (
+    LABELS,
+    QUANTITIES,
+    answers,
+    captions,
+    columns_of,
+    fetched_over_time,
+    gather_answers,
+    long_tail,
+    quantities,
+    rows_of,
+    tags,
+    upload_years,
+)
+from pipelines.report.players import Budget
+from pipelines.report.plots import Plot, short_number, split_bar
 
-SOUNDS = 12
-"""Sounds shown of each kind."""
-ASIDE_ROWS, ASIDE_ROWS_A_CODE = 40, 5
-"""Set-aside rows shown, and how many of one code of one stage at most; the rarest codes first."""
+SOUND_BYTES = 24_000_000
+"""What the sounds may add to the page. Source: ours; what a phone opens at once and an e-mail still takes."""
 
-_REJECTED = """
-SELECT 'manifest' AS stage, 'MALFORMED' AS code, list || ', line ' || line AS video, reason AS detail,
-    count(*) OVER () AS frequency
-FROM rejects ORDER BY list, line LIMIT {rows}"""
-
-_ASIDE = """
-SELECT '{stage}' AS stage, had.code, had.detail,
-    coalesce(regexp_replace(url, '//[^/]*@', '//'), path, video_id, had.key) AS video,
-    count(*) OVER (PARTITION BY had.code) AS frequency
-FROM "{stage}" AS had
-LEFT JOIN clips ON clips.clip_id = had.key
-LEFT JOIN videos ON videos.video_key = coalesce(clips.video_key, had.key)
-WHERE had.state = 'set_aside'
-QUALIFY row_number() OVER (PARTITION BY had.code ORDER BY had.key) <= {rows}"""
-"""Keys are of clips or of videos. Addresses are shown without user and password."""
-
-_SAID = """
-SELECT drawn.key, any_value(drawn.audio_sha256) AS audio_sha256,
-    min(coalesce(annotations.captions[1], annotations.labels[1])) AS text
-FROM drawn JOIN clips ON clips.clip_id = drawn.key
-LEFT JOIN annotations ON annotations.key IN (clips.clip_id, clips.video_key)
-GROUP BY drawn.key ORDER BY drawn.key"""
+LISTED_SOURCES = 6
+"""Lists and caption sources that are named one by one."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """A player: where the file is, and the words under it."""
+class StageRow:
+    """One stage of the table of counts."""
 
-    src: str
-    text: str
+    name: str
+    requested: int
+    done: int
+    set_aside: int
+    pending: int
+    codes: str
+    bar: Markup
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
-    """A group of players."""
+@dataclass(slots=True)
+class Chapter:
+    """One part of the page: plots, tables, and groups of rows and sounds."""
 
+    name: str
     title: str
-    sounds: list[Sound]
     note: str = ""
+    plots: list[Plot] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
 
-
-def link(page: Path, file: Path) -> str:
-    """The file as seen from the page, for an attribute of HTML."""
-    return quote(os.path.relpath(file, page.parent))
-
-
-def _stages(stages: Mapping[str, StageStatus]) -> list[dict[str, object]]:
-    return [
-        {
-            "name": name,
-            "requested": counts.requested,
-            "done": counts.done,
-            "set_aside": sum(counts.set_aside.values()),
-            "pending": counts.pending,
-            "codes": codes_text(dict(counts.set_aside)),
-        }
-        for name, counts in stages.items()
-    ]
-
-
-def _aside(dataset: Dataset) -> list[dict[str, object]]:
-    """Set-aside rows with what was seen, a few of every code."""
-    found = dataset.sql(_REJECTED.format(rows=ASIDE_ROWS_A_CODE)).to_pylist()
-    for stage in dataset.stages():
-        found += dataset.sql(_ASIDE.format(stage=stage, rows=ASIDE_ROWS_A_CODE)).to_pylist()
-    return sorted(found, key=lambda row: (row["frequency"], row["code"], row["stage"], row["video"]))[:ASIDE_ROWS]
-
-
-def _plots(dataset: Dataset, stages: Mapping[str, StageStatus]) -> list[Plot]:
-    codes: Counter[str] = Counter()
-    for counts in stages.values():
-        codes.update(counts.set_aside - counts.inherited)
-    plots = [bars("Set aside, by code", codes)] if codes else []
-    if not dataset.has_stage("measure"):
-        return plots
-    columns = "duration_s, loudness_lufs, bandwidth_hz, silence_ratio"
-    measured = dataset.sql(f"SELECT {columns} FROM measure WHERE state = 'done' ORDER BY key").to_pydict()
-    return [
-        *plots,
-        histogram("Duration", measured["duration_s"], "s"),
-        histogram("Integrated loudness", measured["loudness_lufs"], "LUFS"),
-        histogram("Effective bandwidth", measured["bandwidth_hz"], "Hz"),
-        histogram("Share of silence", measured["silence_ratio"], "of the clip"),
-    ]
-
-
-def real_sounds(dataset: Dataset, page: Path, seed: int = 0) -> Section:
-    """Some clips of the dataset, drawn by seed, with their captions or labels."""
-    if not dataset.has_stage("cut"):
-        return Section("Real sounds", [])
-    cut = dataset.sql("SELECT key, audio_sha256 FROM cut WHERE state = 'done' ORDER BY key")
-    drawn = cut.take(np.random.default_rng(seed).permutation(cut.num_rows)[:SOUNDS])
-    rows = dataset.sql(_SAID, drawn=drawn).to_pylist()
-    files = [(dataset.media.path(row["audio_sha256"], ".flac"), row["text"] or "") for row in rows]
-    sounds = [Sound(link(page, file), text) for file, text in files if file.is_file()]
-    return Section("Real sounds", sounds, f"{len(sounds)} of {cut.num_rows:,} clips, drawn by seed {seed}")
-
-
-def generated_sounds(dataset: Dataset, page: Path) -> list[Section]:
-    """The sounds that `generate` wrote below the runs of the dataset, a section a run."""
-    sections = []
-    for run in sorted(dataset.folder("runs").glob("*/generated")):
-        described = sorted(run.glob("*.json"))[: 2 * SOUNDS]
-        sounds = [
-            Sound(link(page, file.with_suffix(".wav")), json.loads(file.read_text()).get("text") or "")
-            for file in described
-            if file.with_suffix(".wav").is_file()
-        ]
-        sections.append(Section(f"Generated by {run.parent.name}", sounds))
-    return sections
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to show."""
+        return not (self.plots or self.tables or self.sections)
 
 
 def write_page(
@@ -145,6 +79,8 @@ def write_page(
     title: str | None = None,
     summary: tuple[str, ...] = (),
     found: tuple[Section, ...] = (),
+    sound_bytes: int = SOUND_BYTES,
+    seed: int = 0,
 ) -> Path:
     """Write the report.
 
@@ -154,26 +90,124 @@ def write_page(
         title: Its heading; the dataset's folder name when not given.
         summary: Sentences at the top.
         found: Sections of retrieved sounds.
+        sound_bytes: What sounds and spectrograms may add to the page.
+        seed: Of the draw of examples.
 
     Returns:
         The file.
     """
-    stages = status(dataset)
-    sources = ", ".join(f"{s['list']} ({s['rows']:,} rows)" for s in dataset.config["sources"])
+    counts = status(dataset)
+    with dataset.connect() as connection:
+        chapters = _chapters(connection, dataset, seed)
+        tiles = _tiles(connection, dataset, counts)
+    heard = chapters[-1].sections
+    heard += [section for section in (*found, *generated(dataset)) if section.shown]
+    budget = Budget(sound_bytes)
+    fill(dataset, [section for chapter in reversed(chapters) for section in chapter.sections], budget)
     template = files("pipelines.report").joinpath("page.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     html = environment.from_string(template).render(
         title=title or f"Dataset {dataset.path.name}",
-        subtitle=f"Lists: {sources or 'none'}",
+        subtitle=_lists(dataset),
         summary=summary,
-        stages=_stages(stages),
-        aside=_aside(dataset),
-        plots=_plots(dataset, stages),
-        sounds=[
-            section
-            for section in (real_sounds(dataset, page), *found, *generated_sounds(dataset, page))
-            if section.sounds
-        ],
+        tiles=tiles,
+        stages=_stages(counts),
+        chapters=[chapter for chapter in chapters if not chapter.is_empty],
+        unheard=budget.refused,
     )
     write_bytes(page, html.encode())
     return page
+
+
+def _chapters(connection: duckdb.DuckDBPyConnection, dataset: Dataset, seed: int) -> list[Chapter]:
+    """All parts of the page in their order; the last one holds the sounds of kept clips."""
+    stages = dataset.stages()
+    reports = selections(dataset)
+    copies = duplicates(connection, dataset)
+    chosen = Chapter("selections", "Selections, leaks and duplicates", plots=[choices(report) for report in reports])
+    tables = [rules(connection, reports), leaks(connection, dataset, reports), *(one.table for one in copies)]
+    chosen.tables = [one for one in tables if one]
+    chosen.sections = [section for one in copies for section in one.sections]
+    codes = Chapter(
+        "codes", "Set aside and refused, by code", "A few of each, drawn by seed; what was cut can be heard."
+    )
+    codes.sections = set_aside(connection, stages, seed)
+    if "cut" in stages:
+        codes.sections += [section for report in reports for section in refused(connection, report, seed)]
+    sounds = Chapter("sounds", "Listen")
+    if "cut" in stages:
+        sounds.sections = [section for section in [drawn_clips(connection, seed)] if section.shown]
+    describe(connection, [*chosen.sections, *codes.sections, *sounds.sections], stages)
+    return [
+        _availability(connection, stages),
+        _measured(connection, stages),
+        _said(connection, stages),
+        chosen,
+        codes,
+        sounds,
+    ]
+
+
+def _availability(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> Chapter:
+    chapter = Chapter("availability", "Availability")
+    if "fetch" in stages and gather_answers(connection):
+        plots = [answers(connection), fetched_over_time(connection), upload_years(connection)]
+        chapter.plots = [plot for plot in plots if plot]
+    return chapter
+
+
+def _measured(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> Chapter:
+    plots = quantities(connection, "measure", QUANTITIES, "clips") if "measure" in stages else []
+    return Chapter("measured", "Measured", "The dashed line is the median.", plots)
+
+
+def _said(connection: duckdb.DuckDBPyConnection, stages: Sequence[str]) -> Chapter:
+    chapter = Chapter("words", "Labels, tags and captions")
+    chapter.plots = long_tail(connection, LABELS, "labels", "clips or videos")
+    if "tag" in stages:
+        chapter.plots += tags(connection)
+    sources, lengths = captions(connection, "caption" in stages)
+    chapter.plots += lengths
+    if sources:
+        rows = [(one.name, one.captions, one.different, f"{one.median_words:g}") for one in sources]
+        chapter.tables = [Table("Captions", ("source", "captions", "different ones", "median words"), rows)]
+    return chapter
+
+
+def _tiles(
+    connection: duckdb.DuckDBPyConnection, dataset: Dataset, counts: Mapping[str, StageStatus]
+) -> list[tuple[str, str]]:
+    """The figures at the top: (number, what it counts)."""
+    (size,) = rows_of(
+        connection, "SELECT (SELECT count(*) FROM videos) AS videos, (SELECT count(*) FROM clips) AS clips"
+    )
+    tiles = [(short_number(size["videos"]), "videos"), (short_number(size["clips"]), "clips")]
+    if dataset.has_stage("cut"):
+        length = "duration_ms_cut" if "duration_ms_cut" in columns_of(connection, "cut") else "NULL"
+        (cut,) = rows_of(connection, f"SELECT count(*) AS n, sum({length})::BIGINT AS ms FROM cut WHERE state = 'done'")
+        tiles.append((short_number(cut["n"]), "clips at hand"))
+        hours = (cut["ms"] or 0) / 3_600_000
+        if hours:
+            tiles.append((f"{hours:,.0f}" if hours >= 10 else f"{hours:.2f}", "hours of sound"))
+    fetched = counts.get("fetch")
+    if fetched and fetched.requested:
+        tiles.append((f"{100 * fetched.done / fetched.requested:.1f} %", "of what was asked for is available"))
+    return tiles
+
+
+def _lists(dataset: Dataset) -> str:
+    sources = dataset.config["sources"]
+    named = [f"{source['list']} ({source['rows']:,} rows)" for source in sources[:LISTED_SOURCES]]
+    more = [f"{len(sources) - LISTED_SOURCES} more"] if len(sources) > LISTED_SOURCES else []
+    return f"Lists: {', '.join(named + more) or 'none'}"
+
+
+def _stages(stages: Mapping[str, StageStatus]) -> list[StageRow]:
+    rows = []
+    for name, counts in stages.items():
+        aside = sum(counts.set_aside.values())
+        bar = split_bar(counts.done, aside, counts.pending)
+        ordered = sorted(counts.set_aside.items(), key=lambda item: (-item[1], item[0]))
+        codes = ", ".join(f"{count:,} {code}" for code, count in ordered)
+        rows.append(StageRow(name, counts.requested, counts.done, aside, counts.pending, codes, bar))
+    return rows

@@ -8,8 +8,9 @@ from cyclopts import Parameter
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from pipelines.report.page import Section, Sound, link, write_page
-from pipelines.verbs.index import QueryResult, open_index
+from pipelines.report.examples import Section, Shown
+from pipelines.report.page import SOUND_BYTES, write_page
+from pipelines.verbs.query import QueryResult, open_index
 
 FOUND = 6
 """Sounds shown for a query."""
@@ -29,10 +30,10 @@ class ReportResult:
         return self.page.as_uri()
 
 
-def found_section(text: str, result: QueryResult, page: Path) -> Section:
+def found_section(text: str, result: QueryResult) -> Section:
     """The sounds that a query found, as players."""
-    sounds = [Sound(link(page, result.path(hit)), f"{hit.score:.2f}  {hit.caption}") for hit in result.hits]
-    return Section(f"Found for “{text}”", sounds)
+    shown = [Shown(hit.caption, f"score {hit.score:.2f}", sha256=hit.audio_sha256) for hit in result.hits]
+    return Section(f"Found for “{text}”", shown)
 
 
 def report(
@@ -42,20 +43,26 @@ def report(
     out: Path | None = None,
     query: Annotated[list[str] | None, Parameter(name="--query")] = None,
     index: str = "train",
+    max_mb: float = SOUND_BYTES / 1e6,
+    seed: int = 0,
 ) -> ReportResult:
-    """Write an HTML page that opens from the disk: counts, plots, and real, retrieved and generated sounds.
+    """Write one HTML file that opens without a network: counts, plots, and sounds of every code to listen to.
 
     Args:
         dataset: Folder of the dataset.
         out: The file; DATASET/reports/report.html when not given.
         query: A text whose results are shown; may be given several times.
         index: Name of the index that is asked.
+        max_mb: What the sounds may add to the page, in megabytes.
+        seed: Of the draw of examples.
     """
+    if max_mb < 0:
+        raise ArgumentError(f"--max-mb must be at least 0, not {max_mb:g}")
     opened = Dataset(dataset)
     page = (out or opened.folder("reports") / "report.html").resolve()
     if page.is_dir():
         raise ArgumentError(f"--out {page} is a folder; give a file, as {page / 'report.html'}")
     texts = query or []
     found = open_index(opened, index).query_text(texts, k=FOUND) if texts else []
-    sections = [found_section(text, QueryResult(hits, opened), page) for text, hits in zip(texts, found, strict=True)]
-    return ReportResult(write_page(opened, page, found=tuple(sections)))
+    sections = [found_section(text, QueryResult(hits, opened)) for text, hits in zip(texts, found, strict=True)]
+    return ReportResult(write_page(opened, page, found=tuple(sections), sound_bytes=round(max_mb * 1e6), seed=seed))
