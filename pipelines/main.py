@@ -4,6 +4,7 @@ Results go to standard output, progress and errors to standard error. Exit code 
 failed, 2 when the arguments were wrong, 130 after Ctrl-C.
 """
 
+import errno
 import json
 import os
 import sys
@@ -68,13 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after `foundsound`; None takes them from the command line.
 
     Returns:
-        The exit code.
+        The exit code; a result that has an `exit_code`, as `doctor`'s, says it itself.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in words
     words = [word for word in words if word != "--json"]
     try:
-        show(make_app()(words), as_json)
+        result = make_app()(words)
+        show(result, as_json)
     except CycloptsError as error:
         print(f"foundsound: {error}", file=sys.stderr)
         return 2
@@ -84,10 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FoundsoundError as error:
         print(f"foundsound: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"foundsound: the disk is full{where}; free some space and run the same command again", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("foundsound: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
+    return int(getattr(result, "exit_code", 0))
 
 
 if __name__ == "__main__":

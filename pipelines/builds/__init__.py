@@ -1,0 +1,1 @@
+"""What `foundsound build` runs: a recipe is a list of commands, each of which resumes by being run again."""
