@@ -28,14 +28,19 @@ class Embedded:
         return {"class": "none"}
 
 
-def make_index(folder: Path, vectors_ND: np.ndarray) -> Index:
-    count, embedder = len(vectors_ND), Embedded(vectors_ND.shape[1])
-    clips = (np.arange(count) // WINDOWS_A_CLIP).astype(str)
-    starts_s = np.arange(count) % WINDOWS_A_CLIP * 5.0
-    rows = pa.table(
+def made_rows(count: int, windows_a_clip: int = WINDOWS_A_CLIP) -> pa.Table:
+    """What is known of the windows, which follow each other at 5 s."""
+    clips = (np.arange(count) // windows_a_clip).astype(str)
+    starts_s = np.arange(count) % windows_a_clip * 5.0
+    return pa.table(
         {"clip_id": clips, "start_s": starts_s, "end_s": starts_s + 10, "caption": clips, "audio_sha256": clips}
     )
-    return Index.open(Index.build(folder, vectors_ND, rows, embedder.identity(), {}), embedder=embedder)
+
+
+def make_index(folder: Path, vectors_ND: np.ndarray) -> Index:
+    embedder, rows = Embedded(vectors_ND.shape[1]), made_rows(len(vectors_ND))
+    Index.build(folder, vectors_ND, rows, embedder.identity(), {}, kind="flat")
+    return Index.open(folder, embedder=embedder, gpu=False)
 
 
 def measure(windows: int = 100_000, dimension: int = 512, queries: int = 64, rounds: int = 3) -> Measured:
@@ -47,7 +52,7 @@ def measure(windows: int = 100_000, dimension: int = 512, queries: int = 64, rou
     bare = faiss.IndexFlatIP(dimension)
     bare.add(vectors_ND)
     with tempfile.TemporaryDirectory() as name:
-        index = make_index(Path(name) / "index", vectors_ND)
+        index = make_index(Path(name) / "index", vectors_ND)  # mapped, so that it lives on when the folder is gone
     batch_s, bare_batch_s = best_seconds(
         lambda: index.search(queries_BD, K), lambda: bare.search(queries_BD, K), rounds=rounds
     )

@@ -29,7 +29,7 @@ BATCH_ROWS = 100_000
 
 _APART = (
     *("codecs", "deny", "duplicates", "exports", "guards", "indexes", "latents", "locks", "media", "originals"),
-    *("reports", "runs", "selections", "shards", "vectors"),
+    *("neighbours", "reports", "runs", "selections", "shards", "vectors"),
 )
 """Folders whose Parquet files are not tables of rows about clips, or which are removed otherwise."""
 

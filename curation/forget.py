@@ -6,7 +6,7 @@ selections, shards, indexes and reports are removed or written anew. Running it 
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,6 +50,9 @@ class Forgotten:
     notes: tuple[str, ...]
 
 
+Drop = Callable[[Path, Collection[str]], bool]
+"""Drops clips from the search index in a folder; returns whether there still is one."""
+
 Cached = Callable[[Sequence[str]], int]
 """Deletes what a cache beside the dataset keeps about sounds (or counts it, for a dry run), by sha256; returns how much
 that is."""
@@ -62,6 +65,7 @@ def forget(
     reason: str = "",
     dry_run: bool = False,
     cached: Cached | None = None,
+    drop: Drop | None = None,
 ) -> Forgotten:
     """Take videos and channels down.
 
@@ -73,6 +77,7 @@ def forget(
         reason: Kept in the deny list.
         dry_run: Change nothing, and say what would be.
         cached: The cache of captions, which is not the dataset's own.
+        drop: What knows search indexes; None removes those that hold one of the clips as a whole.
 
     Raises:
         ArgumentError: A name is empty.
@@ -89,7 +94,7 @@ def forget(
             deny(dataset.path, rows)
         doomed = _doomed(dataset, rows)
         again: list[str] = []
-        touched = [*_answers(dataset, doomed, cached), *_remove(dataset, doomed, not dry_run, again)]
+        touched = [*_answers(dataset, doomed, cached), *_remove(dataset, doomed, not dry_run, again, drop)]
         notes = _notes(dataset) if touched else []
     return Forgotten(
         videos=tuple(sorted((row["platform"], row["video_id"]) for row in rows if row["video_key"])),
@@ -111,6 +116,7 @@ def _lock(dataset: Dataset, locks: ExitStack) -> None:
         *(f"{path.parent.name}-{path.name}.lock" for path in facts),
         *lock_names(dataset.root("shards")),
         *(f"index-{path.name}.lock" for path in sorted(dataset.folder("indexes").glob("*"))),
+        *(f"neighbours-{path.name}.lock" for path in sorted(dataset.folder("neighbours").glob("*"))),
     ]
     locks.enter_context(compaction_lock(dataset))
     for name in names:
@@ -209,7 +215,7 @@ def _answers(dataset: Dataset, doomed: Doomed, cached: Cached | None) -> Iterato
         yield Touched(kind="cache", place="captions", what=f"{answers} answers removed")
 
 
-def _remove(dataset: Dataset, doomed: Doomed, act: bool, again: list[str]) -> Iterator[Touched]:
+def _remove(dataset: Dataset, doomed: Doomed, act: bool, again: list[str], drop: Drop | None) -> Iterator[Touched]:
     """Everything, in an order in which a kill leaves what is needed to find the rest."""
     if not doomed.keys:
         return
@@ -218,6 +224,7 @@ def _remove(dataset: Dataset, doomed: Doomed, act: bool, again: list[str]) -> It
         erase.arrays(dataset, doomed, act),
         erase.selections(dataset, doomed, act),
         shards(dataset, doomed, act),
+        _indexes(dataset, doomed, act, again, drop),
         _wholes(dataset, doomed, act, again),
         erase.rows_of_tables(dataset, doomed, act, last=False),
         _reports(dataset, doomed, act, again),
@@ -226,12 +233,26 @@ def _remove(dataset: Dataset, doomed: Doomed, act: bool, again: list[str]) -> It
         yield from step
 
 
-def _wholes(dataset: Dataset, doomed: Doomed, act: bool, again: list[str]) -> Iterator[Touched]:
-    """Indexes and groups of duplicates that hold one of the doomed: they go as a whole and are made again."""
+def _indexes(dataset: Dataset, doomed: Doomed, act: bool, again: list[str], drop: Drop | None) -> Iterator[Touched]:
+    """Search indexes that hold one of the doomed: the clips are dropped, or the index goes and is made again."""
     for folder in sorted(path for path in dataset.folder("indexes").glob("*") if path.is_dir()):
+        if not erase.holds(sorted(folder.glob("*.parquet")), doomed):
+            continue
+        yield Touched(kind="index", place=str(folder), what="clips dropped" if drop else "removed")
+        line = _index_line(dataset, folder)
+        if act and not (drop and drop(folder, doomed.keys)):
+            shutil.rmtree(folder, ignore_errors=drop is not None)  # `drop` has removed it already
+            again.append(line)
+        elif not act and drop is None:
+            again.append(line)
+
+
+def _wholes(dataset: Dataset, doomed: Doomed, act: bool, again: list[str]) -> Iterator[Touched]:
+    """Neighbours and groups of duplicates that hold one of the doomed: they go as a whole and are made again."""
+    for folder in sorted(path for path in dataset.folder("neighbours").glob("*") if path.is_dir()):
         if erase.holds(sorted(folder.glob("*.parquet")), doomed):
-            yield Touched(kind="index", place=str(folder), what="removed")
-            again.append(_index_line(dataset, folder))
+            yield Touched(kind="neighbours", place=str(folder), what="removed")
+            again.append(f"foundsound neighbours {dataset.path} --name {folder.name}")
             if act:
                 shutil.rmtree(folder)
     for rows in sorted(dataset.folder("duplicates").glob("*.parquet")):

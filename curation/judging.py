@@ -25,7 +25,7 @@ SPLIT_RANKS: dict[str, int] = {"train": 0, "val": 1, "test": 2}
 ALWAYS = ("cut", "measure")
 """Stages of clips without which nothing can be selected."""
 
-_DESCRIBED = f"""
+DESCRIBED = f"""
 CREATE TEMP TABLE chosen_captions AS
 SELECT clip_id, list(text ORDER BY source, text) AS captions, list(source ORDER BY source, text) AS caption_sources
 FROM (SELECT clip_id, text, min(source) AS source FROM ({{captions}}) WHERE text IS NOT NULL GROUP BY clip_id, text)
@@ -180,20 +180,20 @@ def judge(connection: duckdb.DuckDBPyConnection, dataset: Dataset, asked: Asked)
     conditions: list[tuple[str, str | None, str]] = [("WHERE", None, asked.where)] if asked.where else []
     conditions += [("RULE", name, where) for name, where in asked.rules]
     texts = [text for _, _, text in conditions] + [asked.by or ""]
-    joined = _joined(connection, dataset, asked.using, texts)
-    _execute(connection, _DESCRIBED.format(captions=asked.captions), f"the query for captions {asked.captions!r}")
+    joined = joined_sql(connection, dataset, asked.using, texts)
+    execute(connection, DESCRIBED.format(captions=asked.captions), f"the query for captions {asked.captions!r}")
     for _, name, text in conditions:
         what = f"rule {name}: the condition {text!r}" if name else f"the condition {text!r}"
-        _execute(connection, f"EXPLAIN SELECT 1 FROM {joined} WHERE (\n{text}\n)", what)
+        execute(connection, f"EXPLAIN SELECT 1 FROM {joined} WHERE (\n{text}\n)", what)
     if asked.by is not None:
-        _execute(connection, f"EXPLAIN SELECT (\n{asked.by}\n)::DOUBLE FROM {joined}", f"the rank {asked.by!r}")
+        execute(connection, f"EXPLAIN SELECT (\n{asked.by}\n)::DOUBLE FROM {joined}", f"the rank {asked.by!r}")
     cases = [
         _CONDITION.format(condition=text, reason=reason, by=quoted(name) if name else "NULL")
         for reason, name, text in conditions
     ]
     answers = _ANSWERS.format(rank=asked.rank, conditions="\n".join(cases), score=asked.by or "NULL", joined=joined)
     named = " or ".join(f"the condition {text!r}" for text in texts if text)
-    _execute(connection, answers, named)
+    execute(connection, answers, named)
     _check_covered(connection, asked.covered)
     names = "[" + ", ".join(quoted(name) for name in sorted(set(asked.guards))) + "]::VARCHAR[]"
     copies = _BY_TABLE.format(guards=names) if asked.covered is not None else _BY_SAMPLES
@@ -214,7 +214,7 @@ def _check_covered(connection: duckdb.DuckDBPyConnection, covered: Mapping[str, 
         )
 
 
-def _joined(
+def joined_sql(
     connection: duckdb.DuckDBPyConnection, dataset: Dataset, using: Mapping[str, str], texts: Sequence[str]
 ) -> str:
     """The tables that conditions see, each row a clip: what every selection reads, and the stages that texts name."""
@@ -237,7 +237,7 @@ def _names(text: str, name: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", text) is not None
 
 
-def _execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:
+def execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:
     """Run a query that a person wrote a part of."""
     try:
         connection.execute(query)

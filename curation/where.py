@@ -11,7 +11,7 @@ import duckdb
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.judging import _DESCRIBED, ALWAYS, _execute, _joined
+from curation.judging import ALWAYS, DESCRIBED, execute, joined_sql
 from curation.views import quoted
 
 
@@ -38,8 +38,8 @@ def clips_where(
             raise ArgumentError(f"a condition needs stage {stage!r}, which has not run on {dataset.path}")
     what = f"the condition {where!r}"
     with dataset.connect() as connection:
-        _execute(connection, _DESCRIBED.format(captions=captions_sql or HUMAN_CAPTIONS), "the query for captions")
-        joined = _joined(connection, dataset, using or {}, [where])
+        execute(connection, DESCRIBED.format(captions=captions_sql or HUMAN_CAPTIONS), "the query for captions")
+        joined = joined_sql(connection, dataset, using or {}, [where])
         query = f"CREATE TEMP TABLE matching AS SELECT DISTINCT clips.clip_id FROM {joined} WHERE (\n{where}\n)"
         _confine(connection, dataset)
         try:
@@ -49,7 +49,7 @@ def clips_where(
         if statements != 1:
             raise ArgumentError(f"{what} is more than one expression")
         try:
-            _execute(connection, query, what)
+            execute(connection, query, what)
         except duckdb.PermissionException as error:
             raise ArgumentError(f"{what} reads what is outside of the dataset: {error}") from error
         matching = connection.sql("SELECT clip_id FROM matching ORDER BY clip_id").to_arrow_table()

@@ -20,6 +20,7 @@ from curation.media import MediaStore
 from curation.names import plain_name
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
+from curation.storage import Root
 from curation.tables import Row
 from retrieval_index.embedder import Embedder, Vectors
 from retrieval_index.windows import HOP_RATIO, Wave, mono, windows
@@ -66,7 +67,7 @@ class Embed(Stage):
     hop_ratio: float = HOP_RATIO
     build: Callable[[], Embedder] = how()
     media: MediaStore = how()
-    blobs: Path = how()
+    blobs: Path | Root = how()
     called: str = how(default="clap")
     batch_windows: int = how(default=32)
 

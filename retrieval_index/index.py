@@ -1,63 +1,39 @@
-"""A search index on disk: vectors, what each row is, and the manifest that binds them to one embedder.
+"""A search index that is open: clips that fit texts, sounds, other clips, or sums and differences of those.
 
-    indexes/<name>/vectors.faiss      FAISS index, inner product of unit vectors
-    indexes/<name>/rows.parquet       row i: clip_id, start_s, end_s, caption, audio_sha256
-    indexes/<name>/index.json         embedder identity, counts, sums; written last
-
-An index that was made with another embedder, or whose parts do not fit together, is refused. Search is exact.
+What lies on the disk is in `manifest.py`, how vectors are held in `structure.py`, how an index is made and changed in
+`change.py`. An index that another embedder made, or whose parts do not fit together, is refused.
 """
 
-import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from glob import escape
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.errors import ArgumentError, DatasetError
-from curation.keys import canonical, file_sha256
-from curation.schema import column, table
-from curation.tables import TEMPORARY, sync_path, temporary_beside, write_bytes
+from retrieval_index import change
 from retrieval_index.embedder import Embedder, Vectors
+from retrieval_index.gpu import exact_on_gpu, fits
+from retrieval_index.manifest import check_embedder, checked_file, faiss_module, read_manifest
+from retrieval_index.structure import EXACT_WINDOWS, Effort, Structure
 from retrieval_index.windows import Wave, windows
 
-MANIFEST_FILE, VECTORS_FILE, ROWS_FILE = "index.json", "vectors.faiss", "rows.parquet"
-INDEX_VERSION = 1
+DEEPEST = 4_096
+"""A search that wants more windows than this compares with everything. Source: ours; a graph or cells would look at
+most of them anyway."""
 
-ROWS = table(
-    "One row a window, in the order of the vectors.",
-    column("clip_id", pa.string(), "the clip"),
-    column("start_s", pa.float64(), "start of the window in the clip, s"),
-    column("end_s", pa.float64(), "end of the window in the clip, s"),
-    column("caption", pa.string(), "the caption chosen for the clip, or empty"),
-    column("audio_sha256", pa.string(), "sha256 of its .flac in the media store"),
-)
+GPU_DEPTH = 2_048
+"""The most that FAISS finds at once on a GPU."""
 
 
-def faiss_module() -> Any:
-    """The installed FAISS.
-
-    Raises:
-        ArgumentError: There is none; the text has the install line.
-    """
-    try:
-        import faiss
-    except ModuleNotFoundError as error:
-        raise ArgumentError(
-            "searching needs FAISS: pip install 'foundsound[cpu]' (or [gpu] or [cuvs]; exactly one)"
-        ) from error
-    return faiss
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """A clip that was found, with the window that fits best.
+class Hit(NamedTuple):
+    """A clip that was found, with the window that fits best. A tuple, since thousands are made a second.
 
     Args:
         clip_id: The clip.
@@ -66,6 +42,7 @@ class Hit:
         caption: The caption chosen for the clip, or empty.
         audio_sha256: Content of its sound file.
         score: Cosine, in [-1, 1].
+        window: Number of that window in the clip, from 0.
     """
 
     clip_id: str
@@ -74,118 +51,93 @@ class Hit:
     caption: str
     audio_sha256: str
     score: float
+    window: int = 0
+
+
+_COLUMNS = ("clip_id", "start_s", "end_s", "caption", "audio_sha256")
 
 
 class Index:
     """An index that is open for searching. Written by `Index.build`, opened by `Index.open`."""
 
+    build = staticmethod(change.build)
+    add = staticmethod(change.add)
+    remove = staticmethod(change.remove)
+    compact = staticmethod(change.compact)
+    read_manifest = staticmethod(read_manifest)
+
     def __init__(
-        self, folder: Path, embedder: Embedder, manifest: dict[str, Any], vectors: Any, rows: pa.Table
+        self, folder: Path, embedder: Embedder, manifest: dict[str, Any], structure: Structure, rows: pa.Table
     ) -> None:
         self.folder, self.embedder, self.manifest = folder, embedder, manifest
-        self._vectors, self._rows = vectors, rows.combine_chunks()
+        self._structure, self._rows = structure, rows.combine_chunks()
+        self._effort, self._on_gpu = Effort(**manifest["effort"]), None
         clips = self._rows["clip_id"].combine_chunks().dictionary_encode()
-        self._clip_of_row: npt.NDArray[np.int32] = clips.indices.to_numpy()
-        self._windows_a_clip = -(-len(self) // len(clips.dictionary))
+        self._clips: pa.Array = clips.dictionary
+        slots = self._rows["slot"].to_numpy()
+        self._row_of_slot = np.full(structure.slots, -1, np.int64)
+        self._row_of_slot[slots] = np.arange(len(slots))
+        self._clip_of_slot = np.full(structure.slots, -1, np.int32)
+        self._clip_of_slot[slots] = clips.indices.to_numpy()
+        self._live = change.live_slots(structure.slots, self._rows)
+        self._windows_a_clip = -(-len(self) // len(self._clips))
 
     def __len__(self) -> int:
         """Number of windows."""
-        return int(self.manifest["rows"])
+        return int(self.manifest["windows"])
 
     @property
     def dimension(self) -> int:
         """Length of the vectors."""
         return int(self.manifest["dimension"])
 
-    @staticmethod
-    def build(
-        folder: Path, vectors: npt.NDArray[Any], rows: pa.Table, identity: dict[str, Any], source: dict[str, Any]
-    ) -> Path:
-        """Write an exact index; one of the same name is there until the new one takes its place.
-
-        Not for two processes at once on one folder: the caller holds the lock.
-
-        Args:
-            folder: Where; `indexes/<name>` of a dataset.
-            vectors: (N, D) vectors, N >= 1; brought to length 1 here, since rounding to float16 changes it.
-            rows: N rows with the columns of `ROWS`.
-            identity: The embedder's identity.
-            source: What the rows are (dataset, selection) and how the embedder is loaded; kept in the manifest.
-
-        Returns:
-            The folder.
-
-        Raises:
-            ArgumentError: Nothing to index, counts that differ, or a vector that has no direction.
-        """
-        if vectors.ndim != 2 or len(vectors) != rows.num_rows or not len(vectors):
-            raise ArgumentError(f"vectors of shape {vectors.shape} and {rows.num_rows} rows do not make an index")
-        flat = faiss_module().IndexFlatIP(vectors.shape[1])
-        flat.add(_unit(vectors, rows))
-        for leftover in folder.parent.glob(f"{TEMPORARY}{'?' * 12}-{escape(folder.name)}"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        writing = temporary_beside(folder)
-        try:
-            _write_parts(writing, flat, rows.select(ROWS.names).cast(ROWS), identity, source)
-            _put_in_place(writing, folder)
-        finally:
-            shutil.rmtree(writing, ignore_errors=True)
-        return folder
-
-    @staticmethod
-    def read_manifest(folder: str | Path) -> dict[str, Any]:
-        """The manifest of an index.
-
-        Raises:
-            DatasetError: There is no whole index in the folder, or another version wrote it.
-        """
-        file = Path(folder) / MANIFEST_FILE
-        if not file.is_file():
-            raise DatasetError(f"{folder} holds no index; make one with `foundsound index DATASET`")
-        try:
-            manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            version = manifest["version"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DatasetError(f"{file} is damaged ({error!r}); run `foundsound index` again") from error
-        if version != INDEX_VERSION:
-            raise DatasetError(
-                f"{folder} has index version {version!r}, this foundsound reads {INDEX_VERSION}; "
-                "update foundsound or run `foundsound index` again"
-            )
-        return manifest
-
     @classmethod
-    def open(cls, folder: str | Path, *, embedder: Embedder) -> Self:
-        """Open an index for searching.
+    def open(cls, folder: str | Path, *, embedder: Embedder, wholly: bool = False, gpu: bool = True) -> Self:
+        """Open an index for searching; its vectors are mapped into memory, not read.
 
         Args:
             folder: `indexes/<name>` of a dataset.
             embedder: The embedder whose vectors are in it; queries go through it.
+            wholly: Compare the sums of files above `manifest.CHECKED_BYTES` too.
+            gpu: Hold the vectors on a GPU and search exactly there, where FAISS has one and they fit.
 
         Raises:
             DatasetError: Another embedder made it, its parts differ in number, or a file was changed.
         """
         place = Path(folder)
-        manifest = cls.read_manifest(place)
-        _check_embedder(place, manifest["embedder"], embedder.identity())
-        for name in (VECTORS_FILE, ROWS_FILE):
-            if not (place / name).is_file() or file_sha256(place / name) != manifest["sha256"][name]:
-                raise DatasetError(f"{place / name} is missing or was changed; run `foundsound index` again")
-        vectors = faiss_module().read_index(str(place / VECTORS_FILE))
-        rows = pq.read_table(place / ROWS_FILE)
-        if not vectors.ntotal == rows.num_rows == manifest["rows"]:
-            raise DatasetError(
-                f"{place} has {vectors.ntotal} vectors, {rows.num_rows} rows and {manifest['rows']} in its manifest; "
-                "run `foundsound index` again"
-            )
-        return cls(place, embedder, manifest, vectors, rows)
+        manifest = read_manifest(place)
+        check_embedder(place, manifest["embedder"], embedder.identity())
+        try:
+            opened = cls._of_files(place, embedder, manifest, wholly)
+        except DatasetError:
+            newer = read_manifest(place)  # a change may have replaced the files since the manifest was read
+            if newer["files"] == manifest["files"]:
+                raise
+            opened = cls._of_files(place, embedder, newer, wholly)
+        if gpu and fits(opened._structure):
+            opened._on_gpu = exact_on_gpu(opened._structure)
+        return opened
 
-    def search(self, queries: Vectors, k: int = 10) -> list[list[Hit]]:
+    @classmethod
+    def _of_files(cls, place: Path, embedder: Embedder, manifest: dict[str, Any], wholly: bool) -> Self:
+        faiss = faiss_module()
+        file = checked_file(place, manifest, "vectors", wholly=wholly)
+        rows = pq.read_table(checked_file(place, manifest, "rows"))
+        structure = Structure(manifest["kind"], faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC))
+        if structure.slots != manifest["slots"] or rows.num_rows != manifest["windows"]:
+            raise DatasetError(
+                f"{place} has {structure.slots} vectors, {rows.num_rows} rows and {manifest['windows']} in its "
+                "manifest; run `foundsound index` again"
+            )
+        return cls(place, embedder, manifest, structure, rows)
+
+    def search(self, queries: Vectors, k: int = 10, *, among: Collection[str] | None = None) -> list[list[Hit]]:
         """The best clips for each query, each clip once, with its best window.
 
         Args:
             queries: (B, D) unit vectors.
             k: Clips wanted, at least 1.
+            among: clip_ids that may be found; None: all. Up to `EXACT_WINDOWS` windows of theirs are searched exactly.
 
         Returns:
             For each query at most `k` hits, best first; windows of equal score in the order of the rows.
@@ -197,44 +149,86 @@ class Index:
             raise ArgumentError(f"k must be at least 1, not {k}")
         if queries.ndim != 2 or queries.shape[1] != self.dimension or not np.isfinite(queries).all():
             raise ArgumentError(f"queries of shape {queries.shape} must be finite and of shape (n, {self.dimension})")
+        allowed, count, effort = self._allowed(among)
         answers: list[list[Hit]] = [[] for _ in queries]
-        unanswered = np.arange(len(queries))
-        depth = min(len(self), k * self._windows_a_clip)
+        unanswered = np.arange(len(queries)) if count else np.arange(0)
+        depth = min(count, k * self._windows_a_clip)
         while len(unanswered):
-            scores, found = self._vectors.search(np.ascontiguousarray(queries[unanswered], np.float32), depth)
-            for query, query_scores, rows in zip(unanswered, scores, found, strict=True):
-                answers[query] = self._hits(np.clip(query_scores, -1.0, 1.0), rows, k)
-            if depth == len(self):
+            asked = np.ascontiguousarray(queries[unanswered], np.float32)
+            if self._on_gpu is not None and allowed is None and depth <= GPU_DEPTH:
+                scores, slots = self._on_gpu.search(asked, depth)
+            elif depth > DEEPEST or (among is not None and count <= EXACT_WINDOWS):
+                scores, slots = self._structure.exact(asked, depth, allowed)
+            else:
+                scores, slots = self._structure.search(asked, depth, effort, allowed)
+            for query, hits in zip(unanswered, self._hits(np.clip(scores, -1.0, 1.0), slots, k), strict=True):
+                answers[query] = hits
+            if depth == count:
                 break
             # Several windows of one clip took the places of others: look deeper, for those queries only.
             unanswered = np.array([query for query in unanswered if len(answers[query]) < k], dtype=np.intp)
-            depth = min(len(self), 4 * depth)
+            depth = min(count, 4 * depth)
         return answers
 
-    def _hits(self, scores: Vectors, rows: npt.NDArray[np.int64], k: int) -> list[Hit]:
-        """The first `k` clips among the rows found for one query, each with its best row."""
-        order = np.lexsort((rows, -scores))
-        _, firsts = np.unique(self._clip_of_row[rows[order]], return_index=True)
-        best = order[np.sort(firsts)[:k]]
-        described = self._rows.take(rows[best]).to_pylist()
-        return [Hit(**row, score=score) for row, score in zip(described, scores[best].tolist(), strict=True)]
+    def _allowed(self, among: Collection[str] | None) -> tuple[npt.NDArray[np.bool_] | None, int, Effort]:
+        """Which slots may be found, how many they are, and how far to look for them."""
+        if among is None:
+            return self._live, len(self), self._effort
+        wanted = pc.is_in(self._clips, value_set=pa.array(list(among), pa.string())).to_numpy(zero_copy_only=False)
+        allowed = np.append(wanted, False)[self._clip_of_slot]  # an empty slot is clip -1, the last
+        count = int(allowed.sum())
+        return allowed, count, self._effort.times(len(self) / max(count, 1))
 
-    def query_text(self, texts: Sequence[str], k: int = 10) -> list[list[Hit]]:
+    def _hits(self, scores: Vectors, slots: npt.NDArray[np.int64], k: int) -> list[list[Hit]]:
+        """The first `k` clips among the windows found for each query, each with its best window."""
+        order = np.lexsort((slots, -scores))
+        scores, slots = np.take_along_axis(scores, order, axis=1), np.take_along_axis(slots, order, axis=1)
+        clips = np.where(slots < 0, -1, self._clip_of_slot[slots]).astype(np.int64)
+        query = np.repeat(np.arange(len(slots)), slots.shape[1])
+        _, firsts = np.unique(query * (len(self._clips) + 1) + clips.ravel() + 1, return_index=True)
+        firsts = np.sort(firsts[clips.ravel()[firsts] >= 0])
+        begins = np.searchsorted(query[firsts], np.arange(len(slots) + 1))
+        firsts = np.concatenate([firsts[begin : min(end, begin + k)] for begin, end in pairwise(begins)])
+        rows = self._rows.take(self._row_of_slot[slots.ravel()[firsts]])
+        columns = [rows[name].to_pylist() for name in _COLUMNS]
+        listed = zip(*columns, scores.ravel()[firsts].tolist(), rows["window"].to_pylist(), strict=True)
+        hits = list(map(Hit._make, listed))
+        ends = np.searchsorted(query[firsts], np.arange(len(slots) + 1)).tolist()
+        return [hits[begin:end] for begin, end in pairwise(ends)]
+
+    def query_text(self, texts: Sequence[str], k: int = 10, *, among: Collection[str] | None = None) -> list[list[Hit]]:
         """For each text the clips whose sound fits it best.
+
+        Raises:
+            ArgumentError: There is no text, or an empty one.
+        """
+        return self.search(self.text_vectors(texts), k, among=among)
+
+    def text_vectors(self, texts: Sequence[str]) -> Vectors:
+        """Texts as unit vectors, (B, D).
 
         Raises:
             ArgumentError: There is no text, or an empty one.
         """
         if not texts or not all(text.strip() for text in texts):
             raise ArgumentError("a query is empty; give some words")
-        return self.search(self.embedder.embed_text(list(texts)), k)
+        return self.embedder.embed_text(list(texts))
 
-    def query_sound(self, wave_T: Wave, k: int = 10) -> list[Hit]:
+    def query_sound(self, wave_T: Wave, k: int = 10, *, among: Collection[str] | None = None) -> list[Hit]:
         """The clips that sound most like some part of a sound.
 
         Args:
             wave_T: Mono at the embedder's rate, float32 in [-1, 1], of any length; each of its windows is asked.
             k: Clips wanted, at least 1.
+            among: clip_ids that may be found; None: all.
+
+        Raises:
+            ArgumentError: The sound has no samples, or some that are not finite.
+        """
+        return self.query_windows(self.sound_vectors(wave_T), k, among=among)
+
+    def sound_vectors(self, wave_T: Wave) -> Vectors:
+        """The windows of a sound as unit vectors, (W, D).
 
         Raises:
             ArgumentError: The sound has no samples, or some that are not finite.
@@ -242,66 +236,67 @@ class Index:
         if not len(wave_T) or not np.isfinite(wave_T).all():
             raise ArgumentError("the sound of the query has no samples, or some that are not finite numbers")
         pieces = windows(wave_T, self.embedder.sample_rate_hz, self.embedder.window_s)
-        queries = np.concatenate([self.embedder.embed_sound(piece_T[None]) for _, piece_T in pieces])
+        return np.concatenate([self.embedder.embed_sound(piece_T[None]) for _, piece_T in pieces])
+
+    def query_windows(self, queries: Vectors, k: int = 10, *, among: Collection[str] | None = None) -> list[Hit]:
+        """The clips that are nearest to any of several vectors, (W, D), each clip with its best."""
         best: dict[str, Hit] = {}
-        for hit in sorted((hit for hits in self.search(queries, k) for hit in hits), key=lambda hit: -hit.score):
+        found = self.search(queries, k, among=among)
+        for hit in sorted((hit for hits in found for hit in hits), key=lambda hit: -hit.score):
             best.setdefault(hit.clip_id, hit)
         return list(best.values())[:k]
 
+    def __contains__(self, clip_id: str) -> bool:
+        return clip_id in self._numbers
 
-def _unit(vectors: npt.NDArray[Any], rows: pa.Table) -> Vectors:
-    """The vectors with length 1, float32."""
-    unit_ND = np.array(vectors, dtype=np.float32, order="C")
-    norm_N1 = np.linalg.norm(unit_ND, axis=1, keepdims=True)
-    wrong = np.flatnonzero(~(np.isfinite(norm_N1[:, 0]) & (norm_N1[:, 0] > 0)))
-    if len(wrong):
-        first = rows.slice(int(wrong[0]), 1).to_pylist()[0]
-        raise ArgumentError(
-            f"{len(wrong)} vectors are zero or not finite, the first is of clip {first['clip_id']} at "
-            f"{first['start_s']:g} s; embed the clips again"
-        )
-    unit_ND /= norm_N1
-    return unit_ND
+    def clip_vectors(self, clip_id: str) -> Vectors:
+        """The vectors of a clip of the index, (W, D), in the order of its windows.
 
+        Raises:
+            ArgumentError: It is not in the index.
+        """
+        if clip_id not in self:
+            raise ArgumentError(f"clip {clip_id!r} is not in the index {self.folder}")
+        order, begins = self._by_clip
+        number = self._numbers[clip_id]
+        rows = order[begins[number] : begins[number + 1]]
+        return self._structure.vectors(self._rows["slot"].to_numpy()[rows])
 
-def _write_parts(folder: Path, flat: Any, rows: pa.Table, identity: dict[str, Any], source: dict[str, Any]) -> None:
-    """Write the three files of an index into a new folder, the manifest last."""
-    folder.mkdir()
-    faiss_module().write_index(flat, str(folder / VECTORS_FILE))
-    pq.write_table(rows, folder / ROWS_FILE, compression="zstd")
-    for name in (VECTORS_FILE, ROWS_FILE):
-        sync_path(folder / name)
-    manifest = {
-        "version": INDEX_VERSION,
-        "embedder": identity,
-        "kind": "Flat, inner product",
-        "rows": rows.num_rows,
-        "dimension": flat.d,
-        "sha256": {name: file_sha256(folder / name) for name in (VECTORS_FILE, ROWS_FILE)},
-        "source": source,
-    }
-    write_bytes(folder / MANIFEST_FILE, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+    def fold(
+        self, hits: Sequence[Hit], min_cosine: float | None = None, groups: Mapping[str, str] | None = None
+    ) -> Iterator[tuple[Hit, list[str]]]:
+        """Hits without near-duplicates of better ones: each with the clip_ids that were folded into it.
 
+        Args:
+            hits: Best first.
+            min_cosine: Best windows that are at least so near are of one sound; None: none are. There is no default: it
+                differs from embedder to embedder.
+            groups: clip_id -> name of its group of duplicates; clips of one group are folded too.
+        """
+        named = groups or {}
+        is_near = min_cosine is not None
+        vectors = [self.clip_vectors(hit.clip_id)[hit.window] for hit in hits] if is_near else []
+        heads: list[int] = []
+        folded: dict[int, list[str]] = {}
+        for number, hit in enumerate(hits):
+            group = named.get(hit.clip_id)
+            for head in heads:
+                is_same = group is not None and named.get(hits[head].clip_id) == group
+                if is_same or (min_cosine is not None and float(vectors[head] @ vectors[number]) >= min_cosine):
+                    folded[head].append(hit.clip_id)
+                    break
+            else:
+                heads.append(number)
+                folded[number] = []
+        yield from ((hits[head], folded[head]) for head in heads)
 
-def _put_in_place(writing: Path, folder: Path) -> None:
-    """Rename the finished folder to its name; one that has the name is moved aside first and deleted after."""
-    aside = temporary_beside(folder)
-    if folder.exists():
-        folder.rename(aside)
-    writing.rename(folder)
-    sync_path(folder.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {clip_id: number for number, clip_id in enumerate(self._clips.to_pylist())}
 
-
-def _check_embedder(place: Path, made_with: dict[str, Any], given: dict[str, Any]) -> None:
-    """Refuse an embedder that did not make the index, and say in what it differs."""
-    if canonical(made_with) == canonical(given):
-        return
-    differing = ", ".join(
-        f"{key}: {made_with.get(key)!r} there, {given.get(key)!r} here"
-        for key in sorted({*made_with, *given})
-        if made_with.get(key) != given.get(key)
-    )
-    raise DatasetError(
-        f"{place} was made with another embedder ({differing}); open it with that one, or run `foundsound index` again"
-    )
+    @cached_property
+    def _by_clip(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """Rows by clip and window, and where each clip begins among them."""
+        clips = self._clip_of_slot[self._rows["slot"].to_numpy()]
+        order = np.lexsort((self._rows["window"].to_numpy(), clips))
+        return order, np.searchsorted(clips[order], np.arange(len(self._clips) + 1))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
+from pipelines.follow import OF_CLIPS
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
 from pipelines.wiring import embed_stage
@@ -20,6 +21,7 @@ def embed(
     batch: int = 32,
     workers: int | None = None,
     address: str | None = None,
+    follow: bool = False,
 ) -> StageResult:
     """Embed every cut sound with CLAP, as unit vectors: windows of its length (10 s as published) that overlap by half.
 
@@ -31,6 +33,7 @@ def embed(
         batch: Clips at once.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
+        follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
     stage = embed_stage(opened, embedder, called=name, revision=revision)
@@ -43,6 +46,7 @@ def embed(
             workers=workers,
             gpu=True,
             address=address,
+            follow=OF_CLIPS if follow else (),
         ),
     )
     return StageResult.of(opened, tally, "embed")

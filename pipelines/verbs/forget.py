@@ -49,6 +49,8 @@ def forget(dataset: Path, /, *names: str, reason: str = "", dry_run: bool = Fals
     """
     file = cache_folder() / CAPTION_CACHE
     cache = AnswerCache(file) if file.is_file() else None
+    from retrieval_index.change import drop
+
     cached = (cache.count if dry_run else cache.forget) if cache else None
-    done = forget_names(Dataset(dataset), names, reason=reason, dry_run=dry_run, cached=cached)
+    done = forget_names(Dataset(dataset), names, reason=reason, dry_run=dry_run, cached=cached, drop=drop)
     return ForgetResult(done, dry_run)

@@ -1,5 +1,6 @@
-"""`foundsound index` and `foundsound query`: build a search index and ask it."""
+"""`foundsound index`: build a search index over a selection, or bring one up to date."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +8,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import soundfile
+import pyarrow.parquet as pq
 
 from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
-from curation.errors import ArgumentError
+from curation.errors import ArgumentError, DatasetError
+from curation.keys import canonical
 from curation.lock import writer_lock
 from curation.names import plain_name
-from curation.selection import read_rows
+from curation.selection import read_report, read_rows
+from curation.tables import Row
 from pipelines.verbs.embed import DEFAULT_EMBEDDER
-from pipelines.wiring import embed_stage, embedder_of, embedder_source
-from retrieval_index.index import ROWS, Hit, Index
-from retrieval_index.windows import mono
+from pipelines.wiring import embed_stage, embedder_source, load_clap
+from retrieval_index import change
+from retrieval_index.index import Index
+from retrieval_index.manifest import ROWS, checked_file
+from retrieval_index.recall import QUERIES
+from retrieval_index.structure import KINDS, Kind, choose_kind
+
+REBUILD_SHARE = 0.3
+"""An index of which more than this share changes is built anew. Source: ours; cells are learned from what was there."""
 
 _ROWS = """
 SELECT chosen.clip_id, coalesce(chosen.captions[1], '') AS caption, cut.audio_sha256, embed.blob, embed.offset_bytes,
@@ -32,25 +41,54 @@ ORDER BY chosen.clip_id"""
 
 @dataclass(frozen=True, slots=True)
 class IndexResult:
-    """An index that was built."""
+    """An index that was built or brought up to date.
+
+    Args:
+        folder: Where it is.
+        clips: Clips in it.
+        windows: Windows of theirs.
+        seconds: Time it took, s.
+        manifest: Its manifest: kind, effort, what was measured.
+        added: Clips that came since; None where it was built anew.
+        removed: Clips that went since.
+    """
 
     folder: Path
     clips: int
     windows: int
     seconds: float
+    manifest: dict[str, Any]
+    added: int | None = None
+    removed: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Folder, counts and time."""
-        return {"folder": str(self.folder), "clips": self.clips, "windows": self.windows, "seconds": self.seconds}
+        """Folder, counts, time, kind and what was measured."""
+        return {
+            "folder": str(self.folder),
+            "clips": self.clips,
+            "windows": self.windows,
+            "seconds": self.seconds,
+            "kind": self.manifest["factory"],
+            "measured": self.manifest["measured"],
+            "added": self.added,
+            "removed": self.removed,
+        }
 
     def __str__(self) -> str:
-        return f"{self.folder}: {self.windows:,} windows of {self.clips:,} clips, exact search, {self.seconds:.1f} s"
+        measured = self.manifest["measured"]
+        recall = ", ".join(f"{value:.3f} of {name}" for name, value in measured["recall_at_10"].items())
+        quality = "exact search" if self.manifest["kind"] == "flat" else f"measured recall@10 {recall}"
+        changed = "" if self.added is None else f", {self.added:,} clips added, {self.removed:,} removed"
+        return (
+            f"{self.folder}: {self.windows:,} windows of {self.clips:,} clips, {self.manifest['factory']}: {quality}, "
+            f"{measured['one_query_ms']:.2f} ms a query{changed}, {self.seconds:.1f} s"
+        )
 
 
-def _gather(dataset: Dataset, selection: str, label: str) -> tuple[np.ndarray, pa.Table, int]:
-    """The vectors of a selection's clips, what each row is, and how many clips they are."""
+def _found(dataset: Dataset, selection: str, label: str) -> list[Row]:
+    """A selection's clips with the places of their vectors."""
     chosen = read_rows(dataset, selection, kept_only=True).select(["clip_id", "captions"])
-    found = dataset.sql(_ROWS, [label], chosen=chosen).to_pylist()
+    found: list[Row] = dataset.sql(_ROWS, [label], chosen=chosen).to_pylist()
     if not found:
         raise ArgumentError(f"selection {selection!r} keeps no clip, so there is nothing to index")
     missing = sum(row["blob"] is None for row in found)
@@ -59,6 +97,11 @@ def _gather(dataset: Dataset, selection: str, label: str) -> tuple[np.ndarray, p
             f"{missing} of {len(found)} clips of selection {selection!r} have no vectors {label!r}; "
             f"run `foundsound embed {dataset.path}` first"
         )
+    return found
+
+
+def _gather(dataset: Dataset, found: list[Row]) -> tuple[np.ndarray, pa.Table]:
+    """The vectors of clips, and what each row is."""
     places = [
         BlobRef(
             blob=row["blob"],
@@ -73,8 +116,7 @@ def _gather(dataset: Dataset, selection: str, label: str) -> tuple[np.ndarray, p
         for row in found
         for start_s, end_s in zip(row["starts_s"], row["ends_s"], strict=True)
     ]
-    vectors = BlobReader(dataset.folder("vectors")).gather(places)
-    return vectors, pa.Table.from_pylist(rows, schema=ROWS), len(found)
+    return BlobReader(dataset.root("vectors")).gather(places), pa.Table.from_pylist(rows, schema=ROWS)
 
 
 def index(
@@ -86,8 +128,9 @@ def index(
     embedder: str = DEFAULT_EMBEDDER,
     vectors: str = "clap",
     revision: str | None = None,
+    kind: Kind | None = None,
 ) -> IndexResult:
-    """Build a search index over the clips of a selection.
+    """Build a search index over the clips of a selection; one that is there takes in only what changed.
 
     Args:
         dataset: Folder of the dataset.
@@ -96,8 +139,11 @@ def index(
         embedder: The CLAP that made the vectors; queries go through it.
         vectors: Name of the vectors, as given to `embed --name`.
         revision: Commit or tag on the Hub.
+        kind: How vectors are held: flat (exact), hnsw or ivfpq; chosen by number and memory when not given.
     """
     begun = time.perf_counter()
+    if kind is not None and kind not in KINDS:
+        raise ArgumentError(f"--kind {kind!r} is none of {', '.join(KINDS)}")
     opened = Dataset(dataset)
     called = plain_name(name or selection, "index")
     stage = embed_stage(opened, embedder, called=vectors, revision=revision)
@@ -111,83 +157,67 @@ def index(
     source = {
         "dataset": str(opened.path),
         "selection": selection,
+        "selection_sha256": read_report(opened, selection).sha256,
+        "vectors": vectors,
         "embedder": embedder_source(embedder, opened.path, folder),
+        "given": embedder,
         "revision": revision,
     }
     with writer_lock(opened.folder("locks") / f"index-{called}.lock", f"index {called!r} of {opened.path}"):
-        gathered, rows, clips = _gather(opened, selection, vectors)
-        Index.build(folder, gathered, rows, dict(stage.embedder), source)
-    return IndexResult(folder, clips, rows.num_rows, time.perf_counter() - begun)
+        found = _found(opened, selection, vectors)
+        identity = dict(stage.embedder)
+        changed = _bring_up_to_date(opened, folder, found, identity, source, kind)
+        if changed is None:
+            windows = sum(row["windows"] for row in found)
+            chosen = kind or choose_kind(windows, found[0]["dimension"], machine_memory_bytes())
+            texts = None if chosen == "flat" else _captions(found, embedder, revision)
+            gathered, rows = _gather(opened, found)
+            change.build(folder, gathered, rows, identity, source, kind=chosen, texts_BD=texts)
+    manifest = Index.read_manifest(folder)
+    return IndexResult(
+        folder, manifest["clips"], manifest["windows"], time.perf_counter() - begun, manifest, *(changed or ())
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """What was found, best first."""
+def _bring_up_to_date(
+    dataset: Dataset, folder: Path, found: list[Row], identity: Row, source: Row, kind: Kind | None
+) -> tuple[int, int] | None:
+    """Add and remove what the selection gained and lost; None where the index must be built anew.
 
-    hits: list[Hit]
-    dataset: Dataset
-
-    def path(self, hit: Hit) -> Path:
-        """The sound file of a hit."""
-        return self.dataset.media.path(hit.audio_sha256, ".flac")
-
-    def as_dict(self) -> list[dict[str, Any]]:
-        """One entry a clip: clip_id, start_s, end_s, score, caption, path."""
-        return [
-            {
-                "clip_id": hit.clip_id,
-                "start_s": hit.start_s,
-                "end_s": hit.end_s,
-                "score": hit.score,
-                "caption": hit.caption,
-                "path": str(self.path(hit)),
-            }
-            for hit in self.hits
-        ]
-
-    def __str__(self) -> str:
-        return "\n".join(
-            f"{hit.score:6.3f}  {hit.start_s:6.2f}-{hit.end_s:.2f} s  {hit.clip_id}  {hit.caption}\n"
-            f"        {self.path(hit)}"
-            for hit in self.hits
-        )
-
-
-def open_index(dataset: Dataset, name: str) -> Index:
-    """An index of the dataset with the embedder that made it, ready to be asked."""
-    folder = dataset.folder("indexes") / plain_name(name, "index")
-    return Index.open(folder, embedder=embedder_of(folder))
-
-
-def query(
-    dataset: Path, text: str | None = None, /, *, sound: Path | None = None, index: str = "train", k: int = 10
-) -> QueryResult:
-    """Find the clips that fit a text or sound like a sound file.
-
-    Args:
-        dataset: Folder of the dataset.
-        text: What is looked for, in words.
-        sound: A sound file to look for instead; every part of it is asked.
-        index: Name of the index.
-        k: How many clips.
-    """
-    if (text is None) == (sound is None):
-        raise ArgumentError("give a text or --sound FILE, and not both")
-    opened = Dataset(dataset)
-    searched = open_index(opened, index)
-    if sound is None:
-        return QueryResult(searched.query_text([text or ""], k)[0], opened)
-    wave_T = read_query_sound(sound, searched.embedder.sample_rate_hz)
-    return QueryResult(searched.query_sound(wave_T, k), opened)
-
-
-def read_query_sound(path: Path, sample_rate_hz: int) -> np.ndarray:
-    """A sound file given by the user, mono.
-
-    Raises:
-        ArgumentError: It is not there or cannot be read.
+    Returns:
+        Clips that were added and removed.
     """
     try:
-        return mono(path, sample_rate_hz)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ArgumentError(f"the sound {path} cannot be read: {error}; give a WAV, FLAC, OGG or MP3 file") from error
+        manifest = Index.read_manifest(folder)
+        rows = pq.read_table(checked_file(folder, manifest, "rows"), columns=["clip_id", "audio_sha256", "caption"])
+        checked_file(folder, manifest, "vectors")
+    except DatasetError:
+        return None
+    windows = sum(row["windows"] for row in found)
+    chosen = kind or choose_kind(windows, found[0]["dimension"], machine_memory_bytes())
+    if manifest.get("wanted", manifest["kind"]) != chosen or canonical(manifest["embedder"]) != canonical(identity):
+        return None
+    before = dict(zip(rows["clip_id"].to_pylist(), rows["audio_sha256"].to_pylist(), strict=True))
+    now = {row["clip_id"]: row for row in found}
+    gone = {clip for clip, sha256 in before.items() if clip not in now or now[clip]["audio_sha256"] != sha256}
+    new = [row for clip, row in now.items() if clip not in before or clip in gone]
+    if len(gone) + len(new) > REBUILD_SHARE * len(before):
+        return None
+    if gone:
+        change.remove(folder, gone)
+    if new:
+        change.add(folder, *_gather(dataset, new))
+    change.describe(folder, {clip: row["caption"] for clip, row in now.items()}, source)
+    return len(new), len(gone)
+
+
+def machine_memory_bytes() -> int:
+    """Memory of this machine, bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _captions(found: list[Row], embedder: str, revision: str | None) -> np.ndarray | None:
+    """Vectors of some captions, evenly taken, by which the index is tuned; None where there are hardly any."""
+    captions = sorted({row["caption"] for row in found if row["caption"].strip()})
+    few = captions[:: max(1, len(captions) // QUERIES)][:QUERIES]
+    return load_clap(embedder, revision).embed_text(few) if len(few) > 1 else None

@@ -1,21 +1,20 @@
 """Search equals brute force, and an index whose parts do not belong together is refused."""
 
 import json
+import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import ArgumentError, DatasetError
-from curation.keys import file_sha256
-from retrieval_index import index as index_module
+from retrieval_index import manifest as manifest_module
 from retrieval_index.embedder import Vectors
-from retrieval_index.index import MANIFEST_FILE, ROWS, ROWS_FILE, VECTORS_FILE, Hit, Index
+from retrieval_index.index import Hit, Index
+from retrieval_index.manifest import MANIFEST_FILE, ROWS
 from tests.retrieval_index.toy_embedder import PITCHES_HZ, Pitches, tone
 
 D = len(PITCHES_HZ)
@@ -89,7 +88,7 @@ def test_a_clip_with_many_windows_does_not_hide_the_others(tmp_path: Path) -> No
 def test_a_hit_carries_its_row(opened: Index) -> None:
     hit = opened.search(unit(len(CLIPS), 0)[2:3], k=1)[0][0]
     assert hit == Hit(
-        clip_id="c01", start_s=1.0, end_s=3.0, caption="words of c01", audio_sha256="c01" * 8, score=hit.score
+        clip_id="c01", start_s=1.0, end_s=3.0, caption="words of c01", audio_sha256="c01" * 8, score=hit.score, window=1
     )
     assert 1 - 1e-6 <= hit.score <= 1
 
@@ -168,22 +167,26 @@ def test_another_embedder_is_refused_by_what_differs(tmp_path: Path) -> None:
         Index.open(folder, embedder=Pitches(weights="second"))
 
 
-@pytest.mark.parametrize("name", [VECTORS_FILE, ROWS_FILE])
-def test_a_flipped_byte_is_refused(tmp_path: Path, name: str) -> None:
-    file = build(tmp_path / "i", unit(5, 0), list("abcde")) / name
+def file_of(folder: Path, part: str) -> Path:
+    return folder / json.loads((folder / MANIFEST_FILE).read_text())["files"][part]["name"]
+
+
+@pytest.mark.parametrize("part", ["vectors", "rows"])
+def test_a_flipped_byte_is_refused(tmp_path: Path, part: str) -> None:
+    file = file_of(build(tmp_path / "i", unit(5, 0), list("abcde")), part)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(DatasetError, match=f"{name} is missing or was changed"):
+    with pytest.raises(DatasetError, match=f"{file.name} is missing or was changed"):
         Index.open(tmp_path / "i", embedder=EMBEDDER)
 
 
 def test_rows_and_vectors_that_differ_in_number_are_refused(tmp_path: Path) -> None:
-    """Also when the sums fit: here the manifest was rewritten for fewer rows."""
-    folder = build(tmp_path / "i", unit(5, 0), list("abcde"))
-    pq.write_table(rows_of(list("abcd")), folder / ROWS_FILE)
+    """Also when the sums fit: here the manifest names the rows of another index."""
+    folder, other = build(tmp_path / "i", unit(5, 0), list("abcde")), build(tmp_path / "o", unit(4, 0), list("abcd"))
+    shutil.copy(file_of(other, "rows"), folder)
     manifest = json.loads((folder / MANIFEST_FILE).read_text())
-    manifest["sha256"][ROWS_FILE] = file_sha256(folder / ROWS_FILE)
+    manifest["files"]["rows"] = json.loads((other / MANIFEST_FILE).read_text())["files"]["rows"]
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
     with pytest.raises(DatasetError, match="has 5 vectors, 4 rows and 5 in its manifest"):
         Index.open(folder, embedder=EMBEDDER)
@@ -191,7 +194,7 @@ def test_rows_and_vectors_that_differ_in_number_are_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "holds no index"), ("{", "is damaged"), ("[]", "is damaged"), ('{"version": 2}', "has index version 2")],
+    [(None, "holds no index"), ("{", "is damaged"), ("[]", "is damaged"), ('{"version": 3}', "has index version 3")],
 )
 def test_a_manifest_that_is_missing_damaged_or_newer_is_refused(
     tmp_path: Path, content: str | None, message: str
@@ -215,45 +218,19 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", ["sync_path", "write_bytes"])
+@pytest.mark.parametrize("moment", ["sync_path", "write_bytes", "file_sha256"])
 def test_a_build_that_fails_leaves_the_old_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     build(tmp_path / "i", unit(5, 0), list("abcde"))
+    before = sorted(path.name for path in (tmp_path / "i").iterdir())
 
     def fail(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(index_module, moment, fail)
-    with pytest.raises(Killed):
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(manifest_module, moment, fail)
         build(tmp_path / "i", unit(3, 0), list("xyz"))
     assert len(Index.open(tmp_path / "i", embedder=EMBEDDER)) == 5
-    assert [path.name for path in tmp_path.iterdir()] == ["i"]
-
-
-def test_what_a_killed_build_left_is_cleaned_by_the_next(tmp_path: Path) -> None:
-    """A killed process cannot clean up after itself; folders of other indexes are not touched."""
-    mine, other = tmp_path / ".writing-0123456789ab-i", tmp_path / ".writing-0123456789ab-a-i"
-    for folder in (mine, other):
-        folder.mkdir()
-        (folder / VECTORS_FILE).write_bytes(b"half")
-    build(tmp_path / "i", unit(5, 0), list("abcde"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [other.name, "i"]
-
-
-def test_the_old_index_is_there_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two renames there is none; at every other moment one can be opened."""
-    build(tmp_path / "i", unit(5, 0), list("abcde"))
-    seen = []
-    rename: Callable[[Path, Path], Path] = Path.rename
-
-    def watched(self: Path, target: Path) -> Path:
-        seen.append((self.name, (tmp_path / "i").exists()))
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", watched)
-    build(tmp_path / "i", unit(3, 0), list("xyz"))
-    assert [exists for _, exists in seen] == [True, False]
-    assert seen[0][0] == "i"
-    assert len(Index.open(tmp_path / "i", embedder=EMBEDDER)) == 3
+    assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
 
 
 @pytest.mark.slow
