@@ -14,8 +14,8 @@ quickstart: .venv/user
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2
 
-test-slow: .venv/dev
-	$(BIN)/python -m pytest -m "slow and not gpu and not network" -n 0
+test-slow: .venv/dev .venv/libraries
+	FOUNDSOUND_TEST_LIBRARIES=$(CURDIR)/.venv/libraries $(BIN)/python -m pytest -m "slow and not gpu and not network" -n 0
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -35,8 +35,15 @@ real: .venv/dev
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu]'
 	touch $@
 
+# PySceneDetect asks for the OpenCV that wants a display; the headless build takes its place.
 .venv/dev: .venv/user
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --force-reinstall opencv-python-headless
+	touch $@
+
+# Two libraries that one optional model needs; beside a CPU build of torch they cannot be installed, only looked into.
+.venv/libraries: .venv/dev
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $@ timm==1.0.22 torchvision==0.28.0
 	touch $@
 
 clean:

@@ -54,6 +54,7 @@ class Code(StrEnum):
     TIMEOUT = "TIMEOUT"
     TRUNCATED = "TRUNCATED"
     UNKNOWN = "UNKNOWN"
+    DENIED = "DENIED"
     UNREADABLE = "UNREADABLE"
     NO_AUDIO = "NO_AUDIO"
     NO_VIDEO = "NO_VIDEO"
@@ -82,6 +83,7 @@ CODES: dict[Code, tuple[bool, str]] = {
     Code.TIMEOUT: (False, "the download or the decoding took longer than allowed"),
     Code.TRUNCATED: (False, "fewer bytes or less sound arrived than the file or the server announced"),
     Code.UNKNOWN: (False, "the platform's or server's answer is none of those known here; the detail quotes it"),
+    Code.DENIED: (True, "the video or its channel was taken down here: it stands on the deny list"),
     Code.UNREADABLE: (True, "the media cannot be decoded, or their container is not on the list of allowed ones"),
     Code.NO_AUDIO: (True, "there is no sound stream"),
     Code.NO_VIDEO: (True, "there is no picture where one is required"),
@@ -106,12 +108,14 @@ class ClipError(FoundsoundError):
     Args:
         code: Why, as one of the codes.
         detail: What exactly was seen, in one line; stored beside the code.
+        retry_after_s: How long the server asks to wait before the next request, s; None where it says nothing.
     """
 
-    def __init__(self, code: Code, detail: str) -> None:
+    def __init__(self, code: Code, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = " ".join(detail.split())[:500]
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curation.keys import canonical
 from curation.schema import fact_schema
 from curation.stage import Outcome, Stage
-from curation.tables import append_part, rows_to_table, write_bytes, write_parquet
+from curation.tables import SCHEMA_PART, append_part, rows_to_table, write_bytes, write_parquet
 
 CURRENT_FILE = "current.json"
 IDENTITY_FILE = "identity.json"
@@ -42,13 +43,16 @@ class FactTable:
         folder = facts / stage.NAME / stage.folder_name
         schema = fact_schema(stage.RESULTS)
         if not (folder / IDENTITY_FILE).is_file():
-            write_parquet(folder / "part-0-schema.parquet", schema.empty_table())
+            write_parquet(folder / SCHEMA_PART, schema.empty_table())
             write_bytes(folder / IDENTITY_FILE, canonical(stage.identity()))
         return cls(folder, schema)
 
     def make_current(self, stage: Stage) -> None:
         """Let the SQL view of the stage read this identity under its label, and `status` count its requests."""
         label = stage.label
+        schema_part = self.folder / SCHEMA_PART
+        if set(self.schema.names) - set(pq.read_schema(schema_part).names):  # columns are added by later versions
+            write_parquet(schema_part, self.schema.empty_table())
         requests = self.folder / REQUESTS_FILE
         if not requests.is_file() or requests.read_text() != stage.requests():
             write_bytes(requests, stage.requests().encode())

@@ -3,6 +3,10 @@
 One request is one thing fetched: a video, or, where the `--from` template has `{start}`, one clip that is already cut.
 While the original is on the node its clips are cut (and, for a video that no list gives spans of, segmented first), so
 that a large original need not be kept. The facts of `fetch`, `segment` and `cut` come back together.
+
+Sources are asked in the order in which they are given. A request carries the `turns` that are left to it: the sources
+that have not yet said a final code or used up their attempts. One attempt is one row; when a source is through, a row
+with attempt 0 says that the next one is still to be asked. What is due is `curation/fetch_queue.py`.
 """
 
 import tempfile
@@ -15,17 +19,18 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 
 from curation.cut import Cut
-from curation.dataset import Dataset, is_final_sql, parts_sql, quoted
-from curation.download.download import Download, Limits, Request
+from curation.download.download import Download, Limits, Request, Span
 from curation.download.session import Session
 from curation.download.source import Source
+from curation.egress import REFUSALS, Egress
 from curation.errors import CODES, MAX_ATTEMPTS, ClipError
 from curation.keys import file_sha256
 from curation.media import MediaStore
+from curation.probe import probe
 from curation.schema import TEXTS, column, table
 from curation.segment import Segment
 from curation.stage import Outcome, Stage, Work, how
-from curation.tables import Row, part_files
+from curation.tables import Row
 
 INFO = ("title", "tags", "categories", "channel", "channel_id", "upload_date", "licence", "language", "duration_s")
 
@@ -37,13 +42,17 @@ class Fetch(Stage):
     Args:
         grain: What one request is: `video`, or `clip` for sources that hold clips already cut.
         max_height_px: Tallest picture that is asked for, px. 480: ours; the cut pictures have a short side of 256.
-        source: Where videos that are named by id come from; rows with a url or path of their own need none.
+        sources: Where videos that are named by id come from, in order of preference; rows with a url or path of their
+            own need none.
         segment, cut: The stages run while the original is here.
         media: Where the cut sounds and pictures are put.
         originals: Where originals are kept; None deletes them after cutting.
         limits: Bytes and seconds that one download may take.
         allow_private: Whether `url` rows may lead to private addresses.
-        cookies: A cookie file, of which each worker makes a private copy; None sends no cookies.
+        egresses: The ways out that have a proxy or cookies, by the `name` that a request says; any other goes out
+            directly. Each worker makes a private copy of a cookie file.
+        denied_channels: Ids of channels whose videos are refused.
+        ranges: Whether only a section is fetched of a video of YouTube that is much longer than its clips.
     """
 
     NAME: ClassVar[str] = "fetch"
@@ -55,6 +64,7 @@ class Fetch(Stage):
         column("original_suffix", pa.string(), "its suffix, with the dot"),
         column("bytes", pa.int64(), "its size, bytes"),
         column("source", pa.string(), "`youtube`, the template, or `row` for a row's own url or path"),
+        column("egress", pa.string(), "the way out that was taken; null for what was on this machine"),
         column("final_url", pa.string(), "where it came from after redirects"),
         column("title", pa.string(), "title given by the uploader"),
         column("tags", TEXTS, "tags given by the uploader"),
@@ -65,18 +75,21 @@ class Fetch(Stage):
         column("licence", pa.string(), "licence that the platform states"),
         column("language", pa.string(), "language that the platform states"),
         column("duration_s", pa.float64(), "length that the platform states, s"),
+        column("section_start_ms", pa.int64(), "where on the video's clock the file begins, ms; null for a whole file"),
     )
 
     grain: Literal["video", "clip"] = "video"
     max_height_px: int = 480
-    source: Source | None = how(default=None)
+    sources: tuple[Source, ...] = how(default=())
     segment: Segment = how()
     cut: Cut = how()
     media: MediaStore = how()
     originals: MediaStore | None = how(default=None)
     limits: Limits = how()
     allow_private: bool = how(default=False)
-    cookies: Path | None = how(default=None)
+    egresses: tuple[Egress, ...] = how(default=())
+    denied_channels: frozenset[str] = how(default=frozenset())
+    ranges: bool = how(default=False)
 
     @property
     def label(self) -> str:
@@ -94,29 +107,25 @@ class Fetch(Stage):
         return "code = 'FORBIDDEN' AND detail LIKE '%private address%'" if self.allow_private else None
 
     def open(self) -> Work:
-        """Open the download session of this worker."""
-        session = Session(
-            self.source,
-            max_height_px=self.max_height_px,
-            limits=self.limits,
-            allow_private=self.allow_private,
-            cookies=self.cookies,
-        )
+        """Open the download sessions of this worker; each waits for its first request."""
+        sessions = _Sessions(self)
 
         def work(rows: Sequence[Row]) -> list[Outcome]:
-            return [self._fetch(session, row) for row in rows]
+            return [self._fetch(sessions, row) for row in rows]
 
         return work
 
-    def _fetch(self, session: Session, row: Row) -> Outcome:
+    def _fetch(self, sessions: "_Sessions", row: Row) -> Outcome:
         """One video: fetch it, segment it where no list gives spans, cut its clips, keep or drop it."""
+        kept = self._kept(row)
+        if kept is None and row["line"] != row["turns"][0]["line"]:  # it was to be here, and has to be asked for
+            return Outcome(key=row["key"], recorded=False, again={**row, "line": row["turns"][0]["line"]})
         with tempfile.TemporaryDirectory(prefix="foundsound-fetch-") as scratch:
             folder = Path(scratch)
             try:
-                download = self._original(session, row, folder)
+                download = kept or sessions.of(row).get(_request(row, self.ranges), folder)
             except ClipError as error:
-                asked = {"source": self._asked(row)}
-                return self._lost(row, error) if row["fetched"] else Outcome(key=row["key"], values=asked, error=error)
+                return self._missed(row, error)
             sha256 = file_sha256(download.path)
             clips, segmented = list(row["clips"] or ()), None
             is_changed = row["fetched"] and row["original_sha256"] != sha256
@@ -126,21 +135,65 @@ class Fetch(Stage):
                 segmented = self._segment(row, sha256, download.path)
                 clips += [{**clip, "attempts": 0} for clip in segmented.clips]
             clips = list({clip["clip_id"]: clip for clip in reversed(clips)}.values())[::-1]
-            cuts = [self._cut(clip, sha256, download.path, folder, bool(row["is_cut"])) for clip in clips]
+            cuts = [self._cut(_span(clip, row, download), sha256, download.path, folder) for clip in clips]
             values = self._values(download, sha256)
+            again = self._again(row, sha256, clips, segmented, cuts)
             if self.originals is not None and download.owned:
                 self.originals.put(download.path, download.suffix)
+                kept_as = {"original_suffix": download.suffix, "section_start_ms": download.section_start_ms}
+                again = again and {**again, **kept_as, "line": None}
         return Outcome(
             key=row["key"],
-            values=values,
+            values={**values, "egress": row.get("egress")},
             recorded=is_changed or not row["fetched"],
             also=[*([segmented] if segmented else []), *cuts],
-            again=self._again(row, sha256, clips, segmented, cuts),
+            again=again,
         )
 
-    def _asked(self, row: Row) -> str:
-        """Where a row is asked for: `row` for its own url or path, else the source."""
-        return str(self.source) if row["platform"] == "youtube" else "row"
+    def _kept(self, row: Row) -> Download | None:
+        """The original that was kept, where there is one that holds all that is wanted."""
+        if not row["fetched"] or self.originals is None:
+            return None
+        kept = self.originals.path(row["original_sha256"], row["original_suffix"])
+        if not kept.is_file():
+            return None
+        section_start_ms = row.get("section_start_ms")
+        if section_start_ms is not None and not _holds(kept, section_start_ms, row):
+            return None
+        return Download(
+            path=kept,
+            bytes=kept.stat().st_size,
+            suffix=row["original_suffix"],
+            owned=False,
+            section_start_ms=section_start_ms,
+        )
+
+    def _missed(self, row: Row, error: ClipError) -> Outcome:
+        """A source did not give the video: the next one is asked once this one is through."""
+        turn, *rest = row["turns"]
+        attempt, recorded = int(row["attempts"]) + 1, not row["fetched"]
+        asked = {"source": turn["source"], "egress": row.get("egress")}
+        is_through = error.code not in REFUSALS and (CODES[error.code][0] or attempt >= MAX_ATTEMPTS)
+        if is_through and rest:
+            following = {"turns": rest, "line": rest[0]["line"], "attempts": rest[0]["attempts"]}
+            opened = Outcome(
+                stage=self.NAME,
+                key=row["key"],
+                input=row["input"],
+                attempt=0,
+                error=error,
+                values={"source": rest[0]["source"]},
+                seconds=0.0,
+            )
+            return Outcome(
+                key=row["key"],
+                values=asked,
+                error=error,
+                recorded=recorded,
+                also=[opened] if recorded else [],
+                again={**row, **following},
+            )
+        return Outcome(key=row["key"], values=asked, error=error) if recorded else self._lost(row, error)
 
     def _lost(self, row: Row, error: ClipError) -> Outcome:
         """A video that was fetched once and cannot be had now: only what still waited for it is set aside."""
@@ -157,23 +210,8 @@ class Fetch(Stage):
             recorded=False,
             also=[*([segmented] if segmented else []), *cuts],
             again=self._again(row, sha256, clips, segmented, cuts),
+            answer=error,
         )
-
-    def _original(self, session: Session, row: Row, folder: Path) -> Download:
-        """The original: the kept one where there is one, else fetched."""
-        if row["fetched"] and self.originals is not None:
-            kept = self.originals.path(row["original_sha256"], row["original_suffix"])
-            if kept.is_file():
-                return Download(path=kept, bytes=kept.stat().st_size, suffix=row["original_suffix"], owned=False)
-        request = Request(
-            platform=row["platform"],
-            video_id=row["video_id"],
-            url=row["url"],
-            path=row["path"],
-            root=row["root"],
-            start_ms=row["start_ms"],
-        )
-        return session.get(request, folder)
 
     def _values(self, download: Download, sha256: str) -> Row:
         info = {name: getattr(download, name) for name in INFO}
@@ -183,6 +221,7 @@ class Fetch(Stage):
             "bytes": download.bytes,
             "source": download.source,
             "final_url": download.final_url,
+            "section_start_ms": download.section_start_ms,
             **info,
         }
 
@@ -191,8 +230,7 @@ class Fetch(Stage):
         key, attempt = row["video_key"], int(row["segment_attempts"]) + 1
         begun = time.perf_counter()
         try:
-            length_ms = self.segment.length_ms(original)
-            clips = self.segment.clips(row, length_ms)
+            clips, values = self.segment.segment(original, row)
         except ClipError as error:
             return Outcome(stage="segment", key=key, input=sha256, attempt=attempt, error=error, seconds=_since(begun))
         return Outcome(
@@ -200,18 +238,17 @@ class Fetch(Stage):
             key=key,
             input=sha256,
             attempt=attempt,
-            values={"clips": len(clips), "length_ms": length_ms},
+            values=values,
             clips=clips,
             seconds=_since(begun),
         )
 
-    def _cut(self, clip: Row, sha256: str, original: Path, folder: Path, is_cut: bool) -> Outcome:
-        """One clip out of the original; from a source of cut clips it starts at the original's start."""
+    def _cut(self, clip: Row, sha256: str, original: Path, folder: Path) -> Outcome:
+        """One clip out of the original, on the original's own clock."""
         attempt = int(clip["attempts"]) + 1
-        span = {**clip, "start_ms": 0} if is_cut else clip
         begun = time.perf_counter()
         try:
-            values = self.cut.cut(original, span, folder)
+            values = self.cut.cut(original, clip, folder)
         except ClipError as error:
             return Outcome(
                 stage="cut", key=clip["clip_id"], input=sha256, attempt=attempt, error=error, seconds=_since(begun)
@@ -250,101 +287,68 @@ def _since(begun: float) -> float:
     return time.perf_counter() - begun
 
 
-_LATEST = """SELECT *, {final} AND NOT ({reopened}) AS final FROM {parts}
-    QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY finished_at DESC, attempt DESC) = 1"""
+def _span(clip: Row, row: Row, download: Download) -> Row:
+    """A clip on the clock of the file: a clip that is already cut starts with it, a section starts later."""
+    return {**clip, "start_ms": 0 if row["is_cut"] else clip["start_ms"] - (download.section_start_ms or 0)}
 
 
-_SPAN = "{{clip_id: spans.clip_id, start_ms: spans.start_ms, duration_ms: spans.duration_ms, attempts: {attempts}}}"
+def _wanted(row: Row) -> Span | None:
+    """From the start of the first clip that the row needs to the end of the last one; None where it needs the end.
 
-
-def _latest(dataset: Dataset, stage: Stage, by: str, reopen: str | None) -> str:
-    parts = parts_sql(part_files(dataset.facts(stage).folder))
-    reopened = f"code IS NOT NULL AND {reopen}" if reopen else "false"
-    return _LATEST.format(final=is_final_sql(), reopened=reopened, parts=parts, by=by)
-
-
-def _answers(dataset: Dataset, stage: Fetch) -> str:
-    """SQL of what is there: the latest answers of the three stages, videos to be segmented, clips that are cut.
-
-    What another source did not have is asked for at this one. An answer that this run reopens is not final, be it the
-    video's own or one that its clips or segments got from it.
-
-    A clip is cut when the fetch of its original, of either grain, is committed too; a kill between the two commits
-    leaves a cut whose video is fetched again.
+    Clips that were cut before count too: from a file with other bytes they are cut again.
     """
-    reopen = stage.reopen()
-    elsewhere = f"source NOT IN ('row', {quoted(str(stage.source))})" if stage.source else "false"
-    return f"""fetched AS ({_latest(dataset, stage, "key", f"(({reopen or 'false'}) OR {elsewhere})")}),
-    cuts AS ({_latest(dataset, stage.cut, "key, input", reopen)}),
-    segmented AS ({_latest(dataset, stage.segment, "key", reopen)}),
-    whole AS (
-        SELECT DISTINCT annotations.key AS video_key, coalesce(segmented.attempt, 0) AS attempts,
-            NOT coalesce(segmented.final, false) AS is_due
-        FROM annotations LEFT JOIN segmented ON segmented.key = annotations.key WHERE annotations.grain = 'video'
-    ),
-    had AS (
-        SELECT DISTINCT cuts.key FROM cuts JOIN clips ON clips.clip_id = cuts.key
-        JOIN "fetch" AS got ON got.original_sha256 = cuts.input AND got.key IN (clips.clip_id, clips.video_key)
-        WHERE cuts.code IS NULL
-    )"""
+    clips = [*(row["clips"] or ()), *(row["clips_before"] or ())]
+    to_the_end = row["to_segment"] or row["is_whole"] or any(clip["duration_ms"] is None for clip in clips)
+    if to_the_end or not clips:
+        return None
+    end_ms = max(clip["start_ms"] + clip["duration_ms"] for clip in clips)
+    return Span(start_ms=min(clip["start_ms"] for clip in clips), end_ms=end_ms)
 
 
-def fetch_queue(dataset: Dataset, stage: Fetch, *, rows: Literal["all", "whole"] = "all") -> pa.Table:
-    """What `fetch` still has to do.
+def _holds(kept: Path, section_start_ms: int, row: Row) -> bool:
+    """Whether a section that was kept holds all that is wanted now; one that cannot be read does not."""
+    span = _wanted(row)
+    try:
+        length_ms = round(1000 * (probe(kept).duration_s or 0.0))
+    except ClipError:
+        return False
+    return span is not None and section_start_ms <= span.start_ms and span.end_ms <= section_start_ms + length_ms
 
-    A video is due when it has no final answer yet and something is wanted of it, or when it was fetched and some of
-    its clips were not cut from what was fetched (a kill, a new version of `cut`). A clip that was fetched by itself is
-    not cut from its video again.
 
-    Args:
-        dataset: The dataset.
-        stage: The stage with its knobs.
-        rows: `whole` takes only videos that are to be segmented.
-
-    Returns:
-        One row a video (or clip), sorted by key: the video's columns, `clips` to cut as structs, `clips_before` that
-        were cut from the file fetched last, `to_segment`, `is_whole` (a list names it without a span),
-        `segment_attempts`, `fetched`, `original_sha256`, `original_suffix`, `attempts`, `is_cut`.
-    """
-    is_clip = stage.grain == "clip"
-    unit, start = ("spans.clip_id", "spans.start_ms") if is_clip else ("videos.video_key", "NULL")
-    own = " AND videos.platform = 'youtube'" if is_clip else ""
-    if stage.source is None:
-        own += " AND videos.platform <> 'youtube'"
-    query = f"""
-    WITH {_answers(dataset, stage)},
-    spans AS (
-        SELECT clips.clip_id, clips.video_key, clips.start_ms, clips.duration_ms, coalesce(cuts.attempt, 0) AS attempts,
-            NOT coalesce(cuts.final, false) AND (had.key IS NULL OR {is_clip} AND fetched.key IS NOT NULL)
-                AND {"clips.origin = 'segment'" if rows == "whole" else "true"} AS is_due,
-            coalesce(cuts.final, false) AS is_before
-        FROM clips
-        LEFT JOIN fetched ON fetched.key = {"clips.clip_id" if is_clip else "clips.video_key"} AND fetched.code IS NULL
-        LEFT JOIN cuts ON cuts.key = clips.clip_id AND cuts.input = fetched.original_sha256
-        LEFT JOIN had ON had.key = clips.clip_id
-        {"WHERE clips.origin = 'list'" if is_clip else ""}
-    ),
-    due AS (
-        SELECT {unit} AS key, any_value(videos) AS video, any_value({start}) AS start_ms,
-            list({_SPAN.format(attempts="spans.attempts")} ORDER BY spans.start_ms, spans.clip_id)
-                FILTER (spans.is_due) AS clips,
-            list({_SPAN.format(attempts="0")} ORDER BY spans.start_ms, spans.clip_id)
-                FILTER (spans.is_before) AS clips_before,
-            NOT {is_clip} AND coalesce(bool_or(whole.is_due), false) AS to_segment,
-            NOT {is_clip} AND count(whole.video_key) > 0 AS is_whole,
-            coalesce(max(whole.attempts), 0) AS segment_attempts
-        FROM videos
-        LEFT JOIN spans ON spans.video_key = videos.video_key
-        LEFT JOIN whole ON whole.video_key = videos.video_key
-        WHERE true {own}
-        GROUP BY {unit}
+def _request(row: Row, ranges: bool) -> Request:
+    """What is asked of the download session."""
+    return Request(
+        platform=row["platform"],
+        video_id=row["video_id"],
+        url=row["url"],
+        path=row["path"],
+        root=row["root"],
+        start_ms=row["start_ms"],
+        span=_wanted(row) if ranges and row["platform"] == "youtube" and not row["is_cut"] else None,
     )
-    SELECT due.key, due.key AS input, video.*, due.* EXCLUDE (key, video),
-        {is_clip} AS is_cut,
-        fetched.key IS NOT NULL AND fetched.code IS NULL AS fetched,
-        fetched.original_sha256, fetched.original_suffix, coalesce(fetched.attempt, 0) AS attempts
-    FROM due LEFT JOIN fetched ON fetched.key = due.key
-    WHERE (due.clips IS NOT NULL OR due.to_segment)
-        AND (fetched.key IS NULL OR fetched.code IS NULL OR NOT fetched.final)
-    ORDER BY due.key"""
-    return dataset.sql(query)
+
+
+class _Sessions:
+    """The download sessions of one worker, one for each way out and source that is met."""
+
+    def __init__(self, stage: Fetch) -> None:
+        self._stage = stage
+        self._sources = {str(source): source for source in stage.sources}
+        self._egresses = {egress.name: egress for egress in stage.egresses}
+        self._opened: dict[tuple[str | None, str], Session] = {}
+
+    def of(self, row: Row) -> Session:
+        """The session for a request, by its first turn and its way out."""
+        name, source = row.get("egress"), row["turns"][0]["source"]
+        if (name, source) not in self._opened:
+            egress = self._egresses.get(name or "")
+            self._opened[name, source] = Session(
+                self._sources.get(source),
+                max_height_px=self._stage.max_height_px,
+                limits=self._stage.limits,
+                allow_private=self._stage.allow_private,
+                cookies=egress.cookies if egress else None,
+                proxy=egress.proxy if egress else None,
+                denied_channels=self._stage.denied_channels,
+            )
+        return self._opened[name, source]

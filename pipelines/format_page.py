@@ -6,19 +6,42 @@ python -m pipelines.format_page > docs/format.md
 import pyarrow as pa
 
 from captioning.caption import Caption
+from captioning.score import Score
+from curation.agree import Agree
 from curation.cut import Cut
+from curation.deny import DENY
+from curation.duplicates.chromaprint import Print
+from curation.duplicates.found import DUPLICATES
 from curation.encode import Encode
 from curation.errors import CODES, MAX_ATTEMPTS
 from curation.fetch import Fetch
-from curation.guard import GUARD
+from curation.guards.guard import GUARD
+from curation.guards.guarded_sounds import GUARD_SOUNDS
 from curation.measure import Measure
+from curation.pace import EGRESS
 from curation.schema import FACT_COLUMNS, SCHEMA_VERSION, TABLES
 from curation.segment import Segment
 from curation.selection import REASONS, SELECTION
 from curation.stage import Stage
+from curation.tag import Tag
 from retrieval_index.embed import Embed
+from retrieval_index.embed_text import EmbedText
+from retrieval_index.neighbours import NEIGHBOURS, STORE
 
-STAGES: tuple[type[Stage], ...] = (Fetch, Segment, Cut, Measure, Caption, Embed, Encode)
+STAGES: tuple[type[Stage], ...] = (
+    Fetch,
+    Segment,
+    Cut,
+    Measure,
+    Tag,
+    Print,
+    Agree,
+    Caption,
+    Score,
+    Embed,
+    EmbedText,
+    Encode,
+)
 """Every stage there is, in the order of the data's way."""
 
 HEAD = f"""# The format of a dataset
@@ -34,19 +57,25 @@ my_dataset/
   annotations/part-*.parquet      one row per (clip or video, list, line)
   rejects/part-*.parquet          lines of lists that could not be understood
   facts/<stage>/<label>-<hash8>/  one row an attempt, and identity.json, requests.sql
+  facts/egress/part-*.parquet     budgets and pauses of the ways out
+  deny/part-*.parquet             what was taken down, and is never taken in again
   facts/<stage>/current.json      which identity the view of the stage shows, for each label
   media/ab/<sha256>.flac|.mp4     cut sounds and pictures, named by their content
   vectors/ latents/               append-only blobs of raw little-endian numbers; the facts say where
-  guards/<name>.parquet           registered evaluation lists
+  duplicates/<name>.parquet|.json groups of the same sound, as `dedupe` found them
+  guards/<name>.parquet           registered evaluation lists; guards/sounds/<name>.parquet their sounds
   selections/<name>.parquet|.json what is in, and for every other clip why not
   shards/<generation>/            000000.tar, 000000.arrow, ..., index.json
-  indexes/<name>/                 vectors.faiss, rows.parquet, index.json
+  indexes/<name>/                 vectors-<sum>.faiss, rows-<sum>.parquet, index.json
+  neighbours/<name>/              the nearest clips of every caption, and among which they were looked for
   codecs/ runs/ reports/ locks/
 ```
 
 `part-0-schema.parquet` in a table's folder has no rows, only the schema. A part appears whole, under its name, or not
 at all; files whose names begin with `.writing-` are not finished and no reader looks at them. Rows may appear twice
-(after a kill between two commits): readers take one row per key.
+(after a kill between two commits): readers take one row per key. `part-*-settled-*` holds most of a table that was
+compacted, each key once; its metadata `foundsound.replaces` names parts that need not be read and may still lie there.
+Readers that do not know it take one row per key, as before.
 
 A row of facts is *final* when it is done, when its code is final, or after {MAX_ATTEMPTS} attempts. What has no final
 row for its (key, input, identity) is pending; running the same command again does exactly that.
@@ -72,7 +101,7 @@ def _section(title: str, schema: pa.Schema) -> list[str]:
 def page() -> str:
     """The whole page as Markdown."""
     lines = [HEAD, "## Tables", ""]
-    for name, schema in TABLES.items():
+    for name, schema in {**TABLES, "deny": DENY, "facts/egress": EGRESS}.items():
         lines += _section(name, schema)
     lines += ["## Facts", "", "Every fact table begins with these columns:", "", *_rows(list(FACT_COLUMNS)), ""]
     lines += [
@@ -82,7 +111,10 @@ def page() -> str:
     ]
     for stage in STAGES:
         lines += _section(f"{stage.NAME} (key: {stage.GRAIN}, version {stage.VERSION})", stage.RESULTS)
-    lines += ["## Guards and selections", "", *_section("guards", GUARD), *_section("selections", SELECTION)]
+    lines += ["## Guards, duplicates and selections", "", *_section("guards", GUARD)]
+    lines += [*_section("guards/sounds", GUARD_SOUNDS), *_section("duplicates", DUPLICATES)]
+    lines += [*_section("selections", SELECTION), *_section("neighbours", NEIGHBOURS)]
+    lines += _section("neighbours: the store", STORE)
     lines += ["Reasons of a selection, beside the codes below:", "", "| reason | meaning |", "|---|---|"]
     lines += [f"| `{reason.value}` | {meaning} |" for reason, meaning in REASONS.items()]
     lines += ["", "## Codes", "", "| code | tried again | meaning |", "|---|---|---|"]

@@ -25,6 +25,7 @@ class Progress:
     def __init__(self, what: str, *, total: int, unit: str = "rows") -> None:
         self._what, self._total, self._unit = what, total, unit
         self._done = self._set_aside = 0
+        self._noted = ""
         self._began = self._said = time.monotonic()
         console = Console(stderr=True)
         self._bars = (
@@ -65,8 +66,41 @@ class Progress:
         elif time.monotonic() - self._said > LINE_EVERY_S:
             self._say(shown)
 
+    def expect(self, count: int, *, again: bool = False) -> None:
+        """More items have come; with `again` they are what is left of those that were expected before."""
+        self._total = self._done + count if again else self._total + count
+        if self._bars:
+            self._bars.update(self._task, total=self._total)
+
+    def note(self, text: str) -> None:
+        """Say why nothing moves; the same text is said once."""
+        if text == self._noted:
+            return
+        self._noted = text
+        if self._bars:
+            self._bars.update(self._task, note=text)
+        elif text:
+            print(f"{self._what}: {text}", file=sys.stderr, flush=True)
+
     def _say(self, note: str = "") -> None:
         self._said = time.monotonic()
-        rate = self._done / max(self._said - self._began, 1e-9)
         tail = f", {note or f'{self._set_aside} set aside'}" if note or self._set_aside else ""
-        print(f"{self._what}: {self._done}/{self._total} {self._unit}, {rate:.1f}/s{tail}", file=sys.stderr, flush=True)
+        rate = rate_text(self._done, self._said - self._began, self._total - self._done)
+        print(f"{self._what}: {self._done}/{self._total} {self._unit}{rate}{tail}", file=sys.stderr, flush=True)
+
+
+def rate_text(done: int, took_s: float, left: int) -> str:
+    """`, 3.2/s, 5 min left`: by the second, or by the hour where that is below 1; empty before anything is done."""
+    if not done or took_s <= 0:
+        return ""
+    rate = done / took_s
+    shown = f"{rate:.1f}/s" if rate >= 1 else f"{rate * 3600:.0f}/h"
+    return f", {shown}" + (f", {duration_text(left / rate)} left" if left else "")
+
+
+def duration_text(seconds: float) -> str:
+    """A time span in its largest fitting unit: `40 s`, `12 min`, `5.3 h`, `28 days`."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.{1 if unit == 3600 else 0}f} {name}"
+    return f"{seconds / 86_400:.0f} days"

@@ -1,29 +1,35 @@
 """The one runner: feeds what is pending to workers, counts, retries, shows progress, and commits what comes back.
 
 Only the process that runs this commits, at most every 5 s or 10,000 rows. A kill at any moment loses at most what was
-not committed; running the same command again does the rest.
+not committed; running the same command again does the rest. Which row is next, and what an answer means for it, is the
+feed's to say (`pipelines/feed.py`, `pipelines/routes.py`); where it is worked on is the engine's.
 """
 
 import errno
-import heapq
-import itertools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from curation.compact import compact_if_many
 from curation.dataset import Dataset
 from curation.errors import CODES, MAX_ATTEMPTS, ArgumentError, ClipError, StoppedError
 from curation.facts import fact_row
 from curation.lock import writer_lock
 from curation.stage import Outcome, Stage
 from curation.tables import Row
-from pipelines.engine import Engine, Finished, InProcess, RayActors
+from pipelines.engine import Engine, Finished, InProcess, RayActors, start_ray
+from pipelines.feed import Feed, Queue, Settled
+from pipelines.follow import Upstream
+from pipelines.nodes import require_shared_roots, roots_of
 from pipelines.progress import Progress
+from pipelines.routes import Routes, Routing
 from pipelines.scratch import scratch_folder
 
 COMMIT_EVERY_S = 5.0
@@ -32,6 +38,9 @@ COMMIT_EVERY_ROWS = 10_000
 
 RETRY_AFTER_S = (1.0, 5.0)
 """Pause before the second and third try of a passing failure. Source: ours; longer pauses belong to the egress."""
+
+TICK = timedelta(microseconds=1)
+"""The least that lies between two rows of a run: what the tables can tell apart."""
 
 HANDFUL_BATCHES = 4
 """Up to this many batches are worked on in the driver's own process: Ray takes about 4 s to start."""
@@ -46,10 +55,13 @@ class Job:
         queue: Gives the pending requests: the stage's columns and `attempts`.
         inner: Other stages whose facts the work brings along (`fetch` brings `segment` and `cut`), by NAME.
         batch_rows: Requests a worker gets at a time.
-        workers: Ray actors; 0 works in this process, None decides by the number of batches.
+        workers: Ray actors, of each egress where there are several; 0 works in this process, None decides by the number
+            of batches.
         default_workers: How many actors None means.
         gpu: Whether a worker takes a GPU where there is one.
         address: Of a Ray cluster.
+        follow: NAMEs of the stages upstream; while they run, the queue is asked again whenever it is empty.
+        routing: The egresses through which rows leave this machine, each row in the line that its column `line` names.
 
     Raises:
         ArgumentError: `workers` is negative or `batch_rows` below 1.
@@ -63,6 +75,8 @@ class Job:
     default_workers: int = 2
     gpu: bool = False
     address: str | None = None
+    follow: tuple[str, ...] = ()
+    routing: Routing | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
@@ -80,6 +94,15 @@ class Tally:
     again: int = 0
     seconds: float = 0.0
 
+    def plus(self, other: "Tally") -> "Tally":
+        """Two runs, one after the other, together."""
+        return Tally(
+            done=self.done + other.done,
+            set_aside=self.set_aside + other.set_aside,
+            again=self.again + other.again,
+            seconds=self.seconds + other.seconds,
+        )
+
 
 class _Ledger:
     """Rows that are finished and not committed yet, and the order in which tables are committed."""
@@ -89,6 +112,7 @@ class _Ledger:
         self._stages = {**job.inner, job.stage.NAME: job.stage}
         self._clips: list[Row] = []
         self._facts: dict[str, list[Row]] = defaultdict(list)
+        self._latest = datetime.min.replace(tzinfo=UTC)
         self._last = time.monotonic()
 
     def add(self, name: str, outcome: Outcome, input_hash: str, attempt: int, seconds: float) -> None:
@@ -96,6 +120,7 @@ class _Ledger:
         if outcome.recorded:
             took = seconds if outcome.seconds is None else outcome.seconds
             row = fact_row(outcome, input_hash=input_hash, attempt=attempt, seconds=took)
+            self._latest = row["finished_at"] = max(row["finished_at"], self._latest + TICK)  # the last row decides
             self._facts[name].append(row)
 
     def is_due(self) -> bool:
@@ -111,6 +136,7 @@ class _Ledger:
         except OSError as error:
             raise disk_error(error, str(self._dataset.path)) from error
         self._clips = []
+        compact_if_many(self._dataset)
         self._last = time.monotonic()
 
 
@@ -121,11 +147,6 @@ def disk_error(error: OSError, where: str) -> Exception:
     return error
 
 
-def _batches(rows: Sequence[Row], size: int) -> Iterator[list[Row]]:
-    for start in range(0, len(rows), size):
-        yield list(rows[start : start + size])
-
-
 def _is_passing(error: ClipError | None, attempt: int) -> bool:
     return error is not None and not CODES[error.code][0] and attempt < MAX_ATTEMPTS
 
@@ -133,40 +154,65 @@ def _is_passing(error: ClipError | None, attempt: int) -> bool:
 class _Run:
     """The state of one run, from the first batch to the last commit."""
 
-    def __init__(self, dataset: Dataset, job: Job, engine: Engine, progress: Progress) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        job: Job,
+        engine: Engine,
+        feed: Feed,
+        progress: Progress,
+        upstream: Upstream | None,
+    ) -> None:
         self._job = job
         self._engine = engine
+        self._feed = feed
         self._progress = progress
+        self._upstream = upstream
         self._ledger = _Ledger(dataset, job)
-        self._later: list[tuple[float, int, Row]] = []
-        self._order = itertools.count()
+        self._in_hand: set[str] = set()
         self.tally = Tally()
 
-    def work(self, rows: Sequence[Row]) -> None:
+    def work(self) -> None:
         """Feed the engine until nothing is left, committing on the way and at the end, whatever happens."""
-        waiting = _batches(rows, self._job.batch_rows)
-        upcoming = next(waiting, None)
+        is_over = False
         try:
-            while upcoming or self._later or not self._engine.is_idle():
-                while self._engine.has_room() and (batch := upcoming or self._due()):
-                    self._engine.start(batch)
-                    upcoming = next(waiting, None) if batch is upcoming else upcoming
+            while not is_over:
+                while batch := self._feed.next(self._engine.has_room):
+                    self._in_hand.update(row["key"] for row in batch.rows)
+                    self._engine.start(batch.rows, batch.egress)
                 for finished in self._engine.finished(timeout_s=0.2):
                     self._take(finished)
+                for settled in self._feed.review():
+                    self._record(settled)
                 if self._ledger.is_due():
                     self._ledger.commit()
+                self._feed.save(at_end=False)
+                self._progress.note(self._feed.note())
+                is_over = self._feed.is_empty() and not self._more() and self._engine.is_idle()
         finally:
             self._ledger.commit()
+            self._feed.save(at_end=True)
 
-    def _due(self) -> list[Row]:
-        """The next request whose pause is over, as a batch of its own."""
-        if self._later and self._later[0][0] <= time.monotonic():
-            return [heapq.heappop(self._later)[2]]
-        return []
+    def _more(self) -> bool:
+        """Whether rows may still come; those that have come are added."""
+        follows, forgot = self._upstream is not None, self._feed.has_forgotten()
+        if not follows and not forgot:
+            return False
+        if (forgot and not self._engine.is_idle()) or (self._upstream is not None and not self._upstream.is_due()):
+            return True
+        self._ledger.commit()  # neither what is finished nor what is in hand may be fed again
+        rows = self._upstream.more() if self._upstream is not None else self._job.queue()
+        if rows is None or (not follows and not rows.num_rows):
+            return False
+        if self._in_hand:
+            rows = rows.filter(pc.invert(pc.is_in(rows["key"], pa.array(sorted(self._in_hand), pa.string()))))
+        if rows.num_rows:
+            self._progress.expect(rows.num_rows, again=forgot)
+            self._feed.add(rows)
+        return True
 
     def _put_back(self, row: Row, attempt: int) -> None:
-        pause_s = RETRY_AFTER_S[min(attempt, len(RETRY_AFTER_S)) - 1]
-        heapq.heappush(self._later, (time.monotonic() + pause_s, next(self._order), row))
+        self._feed.put_back(row, RETRY_AFTER_S[min(attempt, len(RETRY_AFTER_S)) - 1])
         self.tally.again += 1
 
     def _take(self, finished: Finished) -> None:
@@ -176,16 +222,26 @@ class _Run:
             )
         seconds = finished.seconds / max(len(finished.rows), 1)
         for row, outcome in zip(finished.rows, finished.outcomes, strict=True):
-            attempt = int(row.get("attempts", 0)) + 1
-            for inner in outcome.also:
-                self._ledger.add(str(inner.stage), inner, str(inner.input), int(inner.attempt or 1), seconds)
-            self._ledger.add(self._job.stage.NAME, outcome, row["input"], attempt, seconds)
-            if outcome.again is not None:
-                self._put_back(outcome.again, attempt)
-            elif _is_passing(outcome.error, attempt):
-                self._put_back({**row, "attempts": attempt}, attempt)
-            else:
-                self._count(outcome)
+            self._in_hand.discard(row["key"])
+            for settled in self._feed.settle(row, outcome, seconds):
+                self._record(settled)
+
+    def _record(self, settled: Settled) -> None:
+        """Write an answer down, and put back or count its row."""
+        row, outcome, seconds = settled.row, settled.outcome, settled.seconds
+        attempt = int(row.get("attempts", 0)) + settled.is_attempt
+        self._ledger.add(self._job.stage.NAME, outcome, row["input"], attempt, seconds)
+        if not settled.is_attempt:  # the feed has put it back
+            self.tally.again += 1
+            return
+        for inner in outcome.also:
+            self._ledger.add(str(inner.stage), inner, str(inner.input), int(inner.attempt or 0), seconds)
+        if outcome.again is not None:
+            self._put_back(outcome.again, attempt)
+        elif _is_passing(outcome.error, attempt):
+            self._put_back({**row, "attempts": attempt}, attempt)
+        else:
+            self._count(outcome)
 
     def _count(self, outcome: Outcome) -> None:
         if outcome.error is None:
@@ -196,10 +252,20 @@ class _Run:
 
 
 def _engine(job: Job, batches: int, scratch: Path) -> Engine:
-    if job.workers == 0 or (job.workers is None and job.address is None and batches <= HANDFUL_BATCHES):
-        return InProcess(job.stage)
-    workers = max(1, min(job.workers or job.default_workers, batches))
-    return RayActors.for_stage(job.stage, scratch=scratch, workers=workers, address=job.address, gpu=job.gpu)
+    names = job.routing.names if job.routing is not None else ()
+    is_handful = batches <= HANDFUL_BATCHES and not job.follow
+    if job.workers == 0 or (job.workers is None and job.address is None and is_handful):
+        return InProcess(job.stage, egresses=names)
+    workers = job.workers or job.default_workers
+    return RayActors.for_stage(
+        job.stage,
+        scratch=scratch,
+        workers=workers if job.follow else max(1, min(workers, batches)),
+        address=job.address,
+        gpu=job.gpu,
+        egresses=names,
+        by_node=job.routing is not None and not job.routing.is_placed,
+    )
 
 
 def run(dataset: Dataset, job: Job) -> Tally:
@@ -214,7 +280,8 @@ def run(dataset: Dataset, job: Job) -> Tally:
 
     Raises:
         LockedError: Another process runs the same stage on this dataset.
-        StoppedError: The disk is full or workers cannot be kept alive; what was finished is committed.
+        StoppedError: The disk is full, workers cannot be kept alive, or no source can be asked any more; what was
+            finished is committed.
         KeyboardInterrupt: Ctrl-C; what was finished is committed.
     """
     begun = time.perf_counter()
@@ -222,18 +289,26 @@ def run(dataset: Dataset, job: Job) -> Tally:
         for name, stage in sorted({**job.inner, job.stage.NAME: job.stage}.items()):
             lock = dataset.folder("locks") / f"{name}-{stage.folder_name}.lock"
             stack.enter_context(writer_lock(lock, f"stage {name} of {dataset.path}"))
+        for stage in (job.stage, *job.inner.values()):  # its own first: the requests of the others read its facts
             dataset.facts(stage).make_current(stage)
-        rows = job.queue().to_pylist()
+        compact_if_many(dataset)
+        upstream = Upstream(dataset, job.follow, job.queue) if job.follow else None
+        rows = job.queue() if upstream is None else upstream.first()
         tally = Tally()
-        if rows:
+        if rows is not None and rows.num_rows:
+            if job.address is not None:
+                start_ray(job.address)
+                require_shared_roots(roots_of(dataset))
             scratch = stack.enter_context(scratch_folder())
-            progress = stack.enter_context(Progress(job.stage.NAME, total=len(rows)))
-            engine = _engine(job, -(-len(rows) // job.batch_rows), scratch)
+            progress = stack.enter_context(Progress(job.stage.NAME, total=rows.num_rows))
+            engine = _engine(job, -(-rows.num_rows // job.batch_rows), scratch)
             stack.callback(engine.close)
-            state = _Run(dataset, job, engine, progress)
+            feed = Queue(job.batch_rows) if job.routing is None else Routes(dataset, job.routing, engine.egresses)
+            feed.add(rows)
+            state = _Run(dataset, job, engine, feed, progress, upstream)
             tally = state.tally
             try:
-                state.work(rows)
+                state.work()
             except OSError as error:
                 raise disk_error(error, str(dataset.path)) from error
     tally.seconds = time.perf_counter() - begun

@@ -32,7 +32,7 @@ MAX_FUNCTION_LINES = 60
 MAX_FILE_LINES = 400
 MAX_LOOP_LINES = 500
 MAX_ARGUMENTS = 8
-MAX_VERB_ARGUMENTS = 10
+MAX_VERB_ARGUMENTS = 12
 """The parameters of a verb are the options of a command line, which nobody gives by position."""
 
 LOOP = "models.training.loop"

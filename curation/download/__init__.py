@@ -3,6 +3,8 @@
     source      what `--from` says
     session     one worker's downloads: where a request goes
     youtube     videos by their id
+    section     one section of a long video of YouTube
+    sectioner   the child process that fetches it
     web         media files by their address: mirrors and rows with a url
     local       files that are already on this machine
     addresses   which URLs and addresses may be asked

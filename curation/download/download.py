@@ -25,6 +25,23 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A part of a video.
+
+    Args:
+        start_ms: Its start, ms from the video's, at least 0.
+        end_ms: Its end, ms from the video's start, above `start_ms`.
+    """
+
+    start_ms: int
+    end_ms: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_ms < self.end_ms:
+            raise ValueError(f"a span must have 0 <= start_ms < end_ms, not {self.start_ms} and {self.end_ms}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """One thing to get: a row of the table `videos`, or one cut clip of it.
 
@@ -35,6 +52,7 @@ class Request:
         path: Path relative to `root`, for platform `file`.
         root: Folder that `path` may not leave.
         start_ms: Start of the clip, ms, where the source holds clips already cut.
+        span: All that is wanted of the video, where a section of it may be fetched alone; None asks for all of it.
     """
 
     platform: str
@@ -43,6 +61,7 @@ class Request:
     path: str | None = None
     root: str | Path | None = None
     start_ms: int | None = None
+    span: Span | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +78,7 @@ class Download:
         title, tags, categories, channel, channel_id, licence, language: As the platform states them.
         upload_date: Day of the upload, YYYYMMDD.
         duration_s: Length that the platform states, s.
+        section_start_ms: Where on the video's clock the file begins, ms; None for a whole file.
     """
 
     path: Path
@@ -76,3 +96,4 @@ class Download:
     licence: str | None = None
     language: str | None = None
     duration_s: float | None = None
+    section_start_ms: int | None = None

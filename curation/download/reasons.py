@@ -7,7 +7,9 @@ tried again and keeps the text: nothing is guessed.
 
 import errno
 import re
+import time
 from collections.abc import Iterator, Sequence
+from email.utils import parsedate_to_datetime
 
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
 from yt_dlp.utils import ContentTooShortError, GeoRestrictedError
@@ -84,7 +86,7 @@ def reason(error: BaseException, *, said: Sequence[str] = (), of_youtube: bool) 
         spoken = _spoken(chain, text, said)
         if spoken is not None:
             return spoken
-    return ClipError(_technical(chain, text), text)
+    return ClipError(_technical(chain, text), text, retry_after_s=_retry_after_s(chain))
 
 
 def stopped(error: BaseException) -> StoppedError | None:
@@ -127,6 +129,18 @@ def _spoken(chain: Sequence[BaseException], text: str, said: Sequence[str]) -> C
     if code is Code.NO_FORMAT and withheld is not None:
         return ClipError(Code.UNKNOWN, f"{text} Formats were withheld: {withheld}")
     return ClipError(code, text)
+
+
+def _retry_after_s(chain: Sequence[BaseException]) -> float | None:
+    """Seconds that the server asks to wait: its Retry-After, in seconds or as a date. Source: RFC 9110, 10.2.3."""
+    http = next((link for link in chain if isinstance(link, HTTPError)), None)
+    text = str(http.response.headers.get("Retry-After") or "").strip() if http is not None else ""
+    if text.isdecimal():
+        return float(text[:9])
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0) if text else None
+    except ValueError:  # nonsense, which says nothing
+        return None
 
 
 def _technical(chain: Sequence[BaseException], text: str) -> Code:

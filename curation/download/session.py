@@ -28,6 +28,8 @@ class Session:
         limits: What one download may take.
         allow_private: Whether `url` rows may lead to private addresses. A mirror in `source` may always be private.
         cookies: A cookie file for the platform, never sent to mirrors or `url` rows; None sends no cookies.
+        proxy: Address of a proxy that all requests go through; None goes out directly.
+        denied_channels: Ids of channels of the platform whose videos are refused before a byte of them is fetched.
 
     Raises:
         ArgumentError: The folder of the source or the cookie file is not there.
@@ -41,6 +43,8 @@ class Session:
         limits: Limits | None = None,
         allow_private: bool = False,
         cookies: Path | None = None,
+        proxy: str | None = None,
+        denied_channels: frozenset[str] = frozenset(),
     ) -> None:
         if max_height_px < 1:
             raise ValueError(f"max_height_px must be 1 or more, not {max_height_px}")
@@ -53,6 +57,8 @@ class Session:
         self._limits = limits or Limits()
         self._allow_private = allow_private
         self._cookies = cookies
+        self._proxy = proxy
+        self._denied_channels = denied_channels
         self._opened_web: Web | None = None
         self._opened_youtube: YouTube | None = None
 
@@ -95,20 +101,26 @@ class Session:
         if source.kind == "mirror":
             address = source.locate(request.video_id, request.start_ms)
             return self._web().get(address, AddressRule(origin=source.origin), folder, source=str(source))
-        return self._youtube().get(request.video_id, folder)
+        return self._youtube().get(request.video_id, folder, request.span)
 
     def _web(self) -> "Web":
         if self._opened_web is None:
             from curation.download.web import Web  # yt-dlp takes 0.2 s to import: only where it is used
 
-            self._opened_web = Web(self._limits)
+            self._opened_web = Web(self._limits, self._proxy)
         return self._opened_web
 
     def _youtube(self) -> "YouTube":
         if self._opened_youtube is None:
             from curation.download.youtube import YouTube
 
-            self._opened_youtube = YouTube(self._max_height_px, self._limits, self._cookies)
+            self._opened_youtube = YouTube(
+                self._max_height_px,
+                self._limits,
+                cookies=self._cookies,
+                proxy=self._proxy,
+                denied_channels=self._denied_channels,
+            )
         return self._opened_youtube
 
 

@@ -4,7 +4,8 @@
 of a redirect, is checked before it is asked, and each IP address before it is connected to; the host is resolved once,
 so a second answer of its name server cannot lead elsewhere. Time and size: a watch cuts the connections at the
 deadline, whatever the server trickles. Content: an answer that is a page or a playlist is refused unread, so yt-dlp's
-extractor never follows one. There are no proxies and no cookies.
+extractor never follows one. There are no cookies, and no proxies but the one the user names: then it is the proxy that
+connects, and the addresses of a host are looked up and checked here before it is asked to.
 """
 
 import http.client
@@ -16,7 +17,7 @@ import urllib.request
 from collections.abc import Callable
 from types import TracebackType
 from typing import IO, Any, Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from yt_dlp.networking import Response
 from yt_dlp.networking._urllib import UrllibRH
@@ -66,6 +67,7 @@ class Transfer:
         self.rule = rule
         self.limits = limits
         self.final_url: str | None = None
+        self.via: str | None = None
         self._until = time.monotonic() + limits.timeout_s
         self._sockets: list[socket.socket] = []
         self._watch = threading.Timer(limits.timeout_s, self.hang_up)
@@ -108,8 +110,23 @@ class Transfer:
         self.check_time()
         try:
             self.rule.check_url(url)
+            if self.via is not None:
+                self._check_host(url)
         except ClipError as reason:
             raise RefusedError(reason) from reason
+
+    def _check_host(self, url: str) -> None:
+        """Check the addresses of a host that a proxy will connect to."""
+        parts = urlsplit(url)
+        host = str(parts.hostname)
+        if self.rule.origin is not None or self.rule.allow_private:
+            return
+        try:
+            found = socket.getaddrinfo(host, parts.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise TransportError(cause=error) from error
+        for *_, where in found:
+            self.rule.check_address(host, str(where[0]))
 
     def connect(
         self, address: tuple[str, int], timeout: float, source_address: tuple[str, int] | None = None
@@ -120,7 +137,8 @@ class Transfer:
         for family, kind, protocol, _, where in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             self.check_time()
             try:
-                self.rule.check_address(host, str(where[0]))
+                if self.via is None:  # the proxy's own address is the user's word
+                    self.rule.check_address(host, str(where[0]))
             except ClipError as reason:
                 raise RefusedError(reason) from reason
             connection = socket.socket(family, kind, protocol)
@@ -253,9 +271,12 @@ class GuardedRH(UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
     RH_NAME = "guarded"
     _SUPPORTED_URL_SCHEMES = ("http", "https")
     transfer: Transfer
+    proxy: str | None = None
 
     def _create_instance(self, **options: Any) -> urllib.request.OpenerDirector:
         opener = urllib.request.OpenerDirector()
+        if self.proxy is not None:
+            opener.add_handler(urllib.request.ProxyHandler({"http": self.proxy, "https": self.proxy}))
         context = self._make_sslcontext(legacy_ssl_support=options.get("legacy_ssl_support"))
         for handler in (
             _Opening(self, context),
@@ -269,6 +290,7 @@ class GuardedRH(UrllibRH):  # type: ignore[misc]  # yt-dlp has no types
         return opener
 
     def _send(self, request: Any) -> Response:
+        self.transfer.via = self.proxy
         self.transfer.check_url(request.url)
         try:
             answer = super()._send(request)

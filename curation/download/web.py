@@ -17,7 +17,7 @@ from curation.download.download import Download, Limits
 from curation.download.log import Log
 from curation.download.reasons import reason
 from curation.download.transfer import GuardedRH, Transfer
-from curation.errors import ClipError, Code
+from curation.errors import ArgumentError, ClipError, Code
 
 MAX_REDIRECTED = 4
 """How often the extractor may start over after a redirect. Source: ours; a server that redirects each time elsewhere
@@ -49,9 +49,15 @@ class Web:
 
     Args:
         limits: What one download may take.
+        proxy: Address of an HTTP proxy that all requests go through; None goes out directly.
+
+    Raises:
+        ArgumentError: The proxy is of another kind.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, proxy: str | None = None) -> None:
+        if proxy is not None and not proxy.startswith("http://"):
+            raise ArgumentError(f"--proxy {proxy}: mirrors and url rows go through http:// proxies only")
         self._limits = limits
         options = {
             "quiet": True,
@@ -69,6 +75,7 @@ class Web:
             "outtmpl": {"default": f"{_NAME}.%(ext)s"},
         }
         self._downloader = _GuardedDownloader(options)
+        self._downloader.guard.proxy = proxy
 
     def get(self, url: str, rule: AddressRule, folder: Path, *, source: str) -> Download:
         """Download one file.

@@ -3,9 +3,11 @@
 Picture and sound are asked for as separate streams and put into one Matroska file by ffmpeg without re-encoding: the
 formats that come in one piece end at 360p with sound at 96 kbit/s, and fewer videos have them every year, while the
 separate sound is Opus at about 130 kbit/s and 48 kHz. Nothing is downloaded by ffmpeg, since it is throttled and sees
-the network, and no `player_client` is chosen: which of them work changes by the week, and yt-dlp knows.
+the network, but for a section of a long video where that is asked for (`section`). No `player_client` is chosen: which
+of them work changes by the week, and yt-dlp knows.
 """
 
+import dataclasses
 import shutil
 import tempfile
 import time
@@ -16,9 +18,10 @@ from typing import Any
 from yt_dlp import YoutubeDL
 from yt_dlp.utils import YoutubeDLError
 
-from curation.download.download import Download, Limits
+from curation.download.download import Download, Limits, Span
 from curation.download.log import Log
 from curation.download.reasons import reason
+from curation.download.section import fetch_section, is_reachable, section_of, streamed
 from curation.download.transfer import RefusedError
 from curation.errors import ArgumentError, ClipError, Code
 from curation.ffmpeg import ffmpeg_path, input_options
@@ -26,6 +29,10 @@ from curation.ffmpeg import ffmpeg_path, input_options
 RETRIES = 2
 """How often a stream or fragment is resumed after a break. Source: ours; the runner tries again later."""
 
+_SAID = (
+    "title", "tags", "categories", "channel", "uploader", "channel_id", "upload_date", "license", "language", "duration"
+)  # fmt: skip
+_NOT_JSON = ("logger", "progress_hooks")
 _NOT_OVER = {"is_live": "is live", "is_upcoming": "has not started", "post_live": "was live and is not processed yet"}
 _WRONG_ANSWER = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -44,16 +51,30 @@ class YouTube:
         max_height_px: Tallest picture (widest of an upright one), px.
         limits: What one download may take.
         cookies: A cookie file; a private copy is used, since yt-dlp writes into it. None sends no cookies.
+        proxy: Address of a proxy; None goes out as this machine does.
+        denied_channels: Ids of channels whose videos are refused once YouTube has named the channel.
     """
 
-    def __init__(self, max_height_px: int, limits: Limits, cookies: Path | None = None) -> None:
+    def __init__(
+        self,
+        max_height_px: int,
+        limits: Limits,
+        *,
+        cookies: Path | None = None,
+        proxy: str | None = None,
+        denied_channels: frozenset[str] = frozenset(),
+    ) -> None:
         self._limits = limits
+        self._denied_channels = denied_channels
         self._log = Log()
         self._until = 0.0
         self._sizes: dict[str, int] = {}
         options = self._options(max_height_px)
+        self._section_options = {key: value for key, value in options.items() if key not in _NOT_JSON}
         if cookies is not None:
             options["cookiefile"] = str(self._private_copy(cookies))
+        if proxy is not None:
+            options["proxy"] = proxy
         self._downloader = YoutubeDL(options)
 
     def _private_copy(self, cookies: Path) -> Path:
@@ -98,12 +119,13 @@ class YouTube:
             "outtmpl": {"default": "original.%(ext)s"},
         }
 
-    def get(self, video_id: str, folder: Path) -> Download:
-        """Download one video.
+    def get(self, video_id: str, folder: Path, span: Span | None = None) -> Download:
+        """Download one video, or a section of it where it is much longer than what is wanted of it.
 
         Args:
             video_id: Its id.
             folder: Empty folder.
+            span: What is wanted of it; None: all.
 
         Raises:
             ClipError: Why the video cannot be had.
@@ -115,6 +137,9 @@ class YouTube:
         url = f"https://www.youtube.com/watch?v={video_id}"
         try:
             info = self._describe(url, video_id)
+            section = section_of(span, info.get("duration")) if span is not None else None
+            if section is not None and streamed(info)["formats"] and is_reachable(self._downloader.proxies):
+                return self._section(info, section, folder, url)
             done = self._downloader.process_ie_result(info, download=True)
         except YoutubeDLError as error:
             raise reason(error, said=self._log.warnings, of_youtube=True) from error
@@ -131,10 +156,36 @@ class YouTube:
             raise ClipError(Code.UNKNOWN, f"yt-dlp cannot read the answer: {type(error).__name__}: {error}") from error
         if info.get("_type", "video") != "video" or info.get("id") != video_id:
             raise ClipError(Code.NOT_FOUND, f"YouTube answers with {info.get('id')!r} instead of {video_id!r}")
+        if info.get("channel_id") in self._denied_channels:
+            raise ClipError(Code.DENIED, f"its channel {info['channel_id']} was taken down from this dataset")
         status = info.get("live_status")
         if status in _NOT_OVER:
             raise ClipError(Code.LIVE, f"the video {_NOT_OVER[status]}")
         return dict(info)
+
+    def _section(self, info: dict[str, Any], section: Span, folder: Path, url: str) -> Download:
+        """One section of a video; cookies stay here, since the servers of the streams are others than the pages'."""
+        proxies = self._downloader.proxies
+        proxy = next((proxies[name] for name in ("all", "https", "http") if proxies.get(name)), "")
+        left_s = max(self._until - time.monotonic(), 1.0)
+        fetched = fetch_section(
+            self._downloader.sanitize_info(streamed(info)),
+            section,
+            options={**self._section_options, "proxy": proxy},
+            wanted=_SAID,
+            limits=dataclasses.replace(self._limits, timeout_s=left_s),
+            folder=folder,
+        )
+        return Download(
+            path=fetched.path,
+            bytes=fetched.path.stat().st_size,
+            suffix=fetched.path.suffix,
+            owned=True,
+            source="youtube",
+            final_url=url,
+            section_start_ms=fetched.start_ms,
+            **_said(fetched.said),
+        )
 
     def _check(self, progress: dict[str, Any]) -> None:
         """After every block: the time and size so far."""
@@ -163,13 +214,20 @@ def _download(info: dict[str, Any], url: str) -> Download:
         owned=True,
         source="youtube",
         final_url=url,
-        title=info.get("title"),
-        tags=list(info.get("tags") or ()),
-        categories=list(info.get("categories") or ()),
-        channel=info.get("channel") or info.get("uploader"),
-        channel_id=info.get("channel_id"),
-        upload_date=info.get("upload_date"),
-        licence=info.get("license"),
-        language=info.get("language"),
-        duration_s=info.get("duration"),
+        **_said(info),
     )
+
+
+def _said(info: dict[str, Any]) -> dict[str, Any]:
+    """What the platform says about a video, as `Download` names it."""
+    return {
+        "title": info.get("title"),
+        "tags": list(info.get("tags") or ()),
+        "categories": list(info.get("categories") or ()),
+        "channel": info.get("channel") or info.get("uploader"),
+        "channel_id": info.get("channel_id"),
+        "upload_date": info.get("upload_date"),
+        "licence": info.get("license"),
+        "language": info.get("language"),
+        "duration_s": info.get("duration"),
+    }

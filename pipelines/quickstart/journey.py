@@ -27,10 +27,11 @@ from pipelines.verbs.embed import embed
 from pipelines.verbs.fetch import fetch
 from pipelines.verbs.generate import generate
 from pipelines.verbs.guard import guard
-from pipelines.verbs.index import index, query
+from pipelines.verbs.index import index
 from pipelines.verbs.manifest import manifest
 from pipelines.verbs.measure import measure
 from pipelines.verbs.pack import pack, verify
+from pipelines.verbs.query import query
 from pipelines.verbs.report import found_section
 from pipelines.verbs.result import codes_text
 from pipelines.verbs.select import select
@@ -254,7 +255,7 @@ def quickstart(*, out: Path = Path("quickstart"), seed: int = 0) -> QuickstartRe
         seconds=clock.seconds,
     )
     asked = [texts[0] for texts in QUERIES.values()][:3]
-    found = tuple(found_section(text, query(dataset, text, index="test-trained", k=5), page) for text in asked)
+    found = tuple(found_section(text, query(dataset, text, index="test-trained", k=5)) for text in asked)
     title = "foundsound quickstart: a synthetic world"
     clock.step("report", lambda: write_page(opened, page, title=title, summary=tuple(result.sentences()), found=found))
     return result

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
+from pipelines.follow import OF_CLIPS
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
 from pipelines.wiring import encode_stage
@@ -18,6 +19,7 @@ def encode(
     frame_size_px: int = 32,
     workers: int | None = None,
     address: str | None = None,
+    follow: bool = False,
 ) -> StageResult:
     """Encode every cut clip into latents; `train` does it by itself for its own codec.
 
@@ -29,6 +31,7 @@ def encode(
         frame_size_px: Their side, px.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
+        follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
     stage = encode_stage(opened, codec, called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
@@ -41,6 +44,7 @@ def encode(
             workers=workers,
             gpu=True,
             address=address,
+            follow=OF_CLIPS if follow else (),
         ),
     )
     return StageResult.of(opened, tally, "encode")

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.dataset import Dataset
+from curation.duplicates.chromaprint import Print
 from curation.errors import DatasetError
 from curation.schema import CLIPS
 from curation.tables import TEMPORARY, part_files, remove_leftovers, rows_to_table, write_bytes
@@ -77,3 +78,15 @@ def test_what_only_an_uncommitted_list_names_is_not_seen(tmp_path: Path) -> None
     assert dataset.sql(counts).to_pylist() == [{"clips": 0, "videos": 0}]
     dataset.add_source({"list": "half", "rows": 1, "rejected": 0})
     assert dataset.sql(counts).to_pylist() == [{"clips": 1, "videos": 1}]
+
+
+def test_a_column_that_a_later_version_added_is_there_once_the_stage_runs_again(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "d")
+    stage = Print(media=dataset.media)
+    facts = dataset.facts(stage)
+    facts.make_current(stage)
+    schema_part = facts.folder / "part-0-schema.parquet"
+    older = pq.read_schema(schema_part).names
+    pq.write_table(pq.read_table(schema_part, columns=older[:-1]), schema_part)
+    dataset.facts(stage).make_current(stage)
+    assert pq.read_schema(schema_part).names == older

@@ -13,7 +13,8 @@ from curation.dataset import Dataset
 from curation.download.download import Download, Limits, Request
 from curation.download.source import parse_source
 from curation.errors import ClipError, Code
-from curation.fetch import Fetch, fetch_queue
+from curation.fetch import Fetch
+from curation.fetch_queue import fetch_queue
 from curation.lists.ingest import ingest
 from curation.segment import Segment
 from curation.status import status
@@ -48,7 +49,7 @@ def fetch(
     source = parse_source(str(template)) if template else None
     stage = Fetch(
         grain="clip" if source and source.is_cut else "video",
-        source=source,
+        sources=(source,) if source else (),
         segment=Segment(),
         cut=Cut(media=dataset.media),
         media=dataset.media,

@@ -1,7 +1,9 @@
 """The runner loses no row, repeats nothing that was committed, and lets bugs through."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from toy_stage import Double
 
@@ -9,7 +11,9 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, LockedError, StoppedError
 from curation.lock import writer_lock
 from curation.status import status
-from pipelines import runner
+from pipelines import follow, runner
+from pipelines.feed import batches
+from pipelines.follow import Upstream
 from pipelines.runner import Job, run
 
 
@@ -127,3 +131,79 @@ def test_a_row_that_kills_every_worker_stops_the_run_and_is_named(dataset: Datas
     with pytest.raises(StoppedError, match=f"begins with {18:020d}"):
         go(dataset, Double(seen=seen, dies_at=18), workers=1)
     assert len((seen / "18").read_text()) == 4
+
+
+def more_clips(dataset: Dataset, *numbers: int) -> None:
+    rows = [
+        {"clip_id": f"{n:020d}", "video_key": "v", "start_ms": n, "duration_ms": 1000, "origin": "segment"}
+        for n in numbers
+    ]
+    dataset.append("clips", rows)
+
+
+def test_a_stage_that_follows_takes_what_comes_and_ends_with_its_upstream(
+    dataset: Dataset, seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(follow, "LOOKING_SHARE", 1e9)
+    stage, opened, looks = Double(seen=seen), [], []
+    open_stage = Double.open
+    monkeypatch.setattr(Double, "open", lambda self: (opened.append(self), open_stage(self))[1])
+    upstream = ExitStack()
+    upstream.enter_context(writer_lock(dataset.folder("locks") / "fetch-video-00000000.lock", "fetch"))
+
+    def queue() -> pa.Table:
+        looks.append(status(dataset).get("double"))
+        if len(looks) == 3:
+            more_clips(dataset, 100, 101)
+        if len(looks) == 5:
+            more_clips(dataset, 102, 107)
+            upstream.close()
+        return dataset.pending(stage)
+
+    tally = run(dataset, Job(stage=stage, queue=queue, batch_rows=3, workers=0, follow=follow.OF_CLIPS))
+    assert len(opened) == 1
+    assert status(dataset)["double"].pending == 0
+    assert tally.done == 16 + 4
+    tries = {int(file.name): len(file.read_text()) for file in seen.iterdir()}
+    assert [tries[number] for number in (0, 100, 101, 102, 107)] == [1, 1, 1, 1, 2]
+
+
+def test_a_stage_that_follows_waits_for_its_first_row(
+    dataset: Dataset, seen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(follow, "LOOKING_SHARE", 1e9)
+    stage, looks = Double(seen=seen), []
+    with writer_lock(dataset.folder("locks") / "cut-video-00000000.lock", "cut"):
+
+        def queue() -> pa.Table:
+            looks.append(1)
+            rows = dataset.pending(stage)
+            return rows.slice(0, 0) if len(looks) < 4 else rows
+
+        with pytest.raises(RuntimeError, match="a bug at 11"):
+            run(
+                dataset,
+                Job(stage=Double(seen=seen, bug_at=11), queue=queue, workers=0, follow=follow.OF_CLIPS),
+            )
+    assert len(looks) == 4
+
+
+def test_a_stage_that_has_nobody_to_follow_says_so(
+    dataset: Dataset, seen: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Double(seen=seen)
+    upstream = Upstream(dataset, ("double",), lambda: dataset.pending(stage).slice(0, 0))
+    dataset.facts(stage).make_current(stage)
+    assert upstream.first() is None
+    assert "20 rows before this stage are pending and no process works on them" in capsys.readouterr().err
+    assert upstream.more() is None
+
+
+def test_a_queue_becomes_dictionaries_a_piece_at_a_time() -> None:
+    rows = pa.table({"key": [str(number) for number in range(1000)]})
+    found = [len(batch) for batch in batches(rows, 7)]
+    assert (sum(found), set(found[:-1])) == (1000, {7})
+    assert [row["key"] for batch in batches(rows, 300) for row in batch] == rows["key"].to_pylist()
+    assert list(batches(rows.slice(0, 0), 3)) == []

@@ -15,9 +15,11 @@ from curation.selection import select
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from pipelines.runner import Job, run
 from pipelines.verbs.embed import embed
-from pipelines.verbs.index import index, query
+from pipelines.verbs.index import index
+from pipelines.verbs.query import query
 from pipelines.wiring import embed_stage, embedder_of, embedder_source, load_clap
-from retrieval_index.index import MANIFEST_FILE, Index
+from retrieval_index.index import Index
+from retrieval_index.manifest import MANIFEST_FILE
 from retrieval_index.windows import mono
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 from tests.retrieval_index.toy_embedder import tone

@@ -48,8 +48,8 @@ class Scripted:
 
 
 @contextmanager
-def scripted(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iterator[Scripted]:
-    """Run a scripted server; a path without an answer gets a 404."""
+def scripted(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Scripted]:
+    """Run a scripted server, on a free port unless one is named; a path without an answer gets a 404."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -70,7 +70,7 @@ def scripted(host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Iter
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that hangs up is no error."""
 
-    with Server((host, 0), Handler) as server:
+    with Server((host, port), Handler) as server:
         state = Scripted(host, server.server_address[1])
         if tls is not None:
             state.url = state.url.replace("http", "https")

@@ -1,8 +1,10 @@
 """Every way in which a server can fail ends with the right code, in little time, and leaves nothing behind."""
 
 import io
+import pickle
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -232,3 +234,29 @@ def test_folder_with_something_in_it_is_left_alone(server: Scripted, tmp_path: P
     with pytest.raises(ValueError, match="not empty"):
         session(server).get(Request(platform="youtube", video_id="asked"), tmp_path)
     assert (tmp_path / "mine").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "low_s", "high_s"),
+    [
+        ("7", 7.0, 7.0),
+        (formatdate(time.time() + 100, usegmt=True), 30.0, 100.0),
+        (formatdate(time.time() - 100, usegmt=True), 0.0, 0.0),
+    ],
+    ids=["seconds", "date", "past"],  # names that stay: several processes collect these
+)
+def test_a_server_s_wish_to_be_asked_later_is_kept(
+    server: Scripted, tmp_path: Path, said: str, low_s: float, high_s: float
+) -> None:
+    given = answer(b"no", status="429 Too Many Requests", headers={"Retry-After": said})
+    error = refusal(server, given, tmp_path)
+    assert error.retry_after_s is not None
+    assert low_s <= error.retry_after_s <= high_s
+    assert pickle.loads(pickle.dumps(error)).retry_after_s == error.retry_after_s, "it comes from a worker as it is"
+
+
+@pytest.mark.parametrize("said", [None, "", "soon", "-3"])
+def test_a_wish_that_cannot_be_read_is_none(server: Scripted, tmp_path: Path, said: str | None) -> None:
+    headers = {} if said is None else {"Retry-After": said}
+    given = answer(b"no", status="429 Too Many Requests", headers=headers)
+    assert refusal(server, given, tmp_path).retry_after_s is None

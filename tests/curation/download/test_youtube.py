@@ -124,6 +124,15 @@ def test_nothing_within_the_bound_is_no_format(server: Scripted, tmp_path: Path)
     assert server.requests == []
 
 
+def test_a_denied_channel_is_refused_before_a_byte_of_its_video_is_fetched(server: Scripted, tmp_path: Path) -> None:
+    said = {"formats": formats(server), "channel_id": "UC1"}
+    with pytest.raises(ClipError, match="UC1") as caught:
+        got(session(said, denied_channels=frozenset({"UC1"})), tmp_path)
+    assert caught.value.code is Code.DENIED
+    assert server.requests == []
+    assert got(session(said, denied_channels=frozenset({"UC2"})), tmp_path).channel_id == "UC1"
+
+
 def test_the_bound_is_in_the_format() -> None:
     assert bounded_format(360).count("<=360") == 4
 
