@@ -108,6 +108,13 @@ _RULES = (
         needs=("measure",),
         source="Ours: less than half a second of speech in 10 s, by Silero VAD at its own threshold",
     ),
+    Rule(
+        name="no-singing",
+        where="tag.singing_ratio < 0.5",
+        needs=("tag",),
+        source="V2M, of VidMuse (arXiv 2406.04321), removes singing; how is not published. Ours: singing above 0.5 in "
+        "less than half of the windows, by the tagger. With `v2m`: --rules v2m,no-singing",
+    ),
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in _RULES}

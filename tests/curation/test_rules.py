@@ -23,6 +23,7 @@ GOOD: dict[str, Any] = {
     "ssim": 0.5,
     "music_ratio": 1.0,
     "speech_ratio_tag": 0.0,
+    "singing_ratio": 0.0,
     "length_ms": 200_000,
     "categories": ["Music"],
     "tags": ["piano"],
@@ -31,7 +32,7 @@ GOOD: dict[str, Any] = {
 """A clip that every rule lets pass."""
 
 OF_STAGES = {
-    "tag": ("music_ratio", "speech_ratio_tag"),
+    "tag": ("music_ratio", "speech_ratio_tag", "singing_ratio"),
     "segment": ("length_ms",),
     '"fetch"': ("categories", "tags", "title"),
 }
@@ -58,6 +59,7 @@ BOUNDS = [
     ("moving-picture", {"still_ratio": 0.499}, {"still_ratio": 0.5}),
     ("moving-picture", {"black_ratio": 0.499}, {"black_ratio": 0.5}),
     ("no-speech", {"speech_ratio": 0.049}, {"speech_ratio": 0.05}),
+    ("no-singing", {"singing_ratio": 0.499}, {"singing_ratio": 0.5}),
 ]
 
 
