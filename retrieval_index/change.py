@@ -164,7 +164,8 @@ def drop(folder: Path, clip_ids: Collection[str]) -> bool:
     """
     try:
         remove(folder, clip_ids)
-        compact(folder)
+        if folder.exists():  # it goes with its last clip
+            compact(folder)
     except DatasetError:
         delete(folder)
     return folder.exists()

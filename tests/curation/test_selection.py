@@ -290,7 +290,7 @@ def test_published_rules_are_sql_over_real_columns(made: Made, rule: str) -> Non
 def test_other_stages_are_seen_as_they_answer_the_present_cut(made: Made) -> None:
     now, before, never = made.clip("now"), made.clip("before"), made.clip("never")
     dataset = made.dataset()
-    audio = dict(zip(*(dataset.sql("FROM cut")[name].to_pylist() for name in ("key", "audio_sha256")), strict=True))
+    audio = {row["key"]: row["audio_sha256"] for row in dataset.sql("SELECT key, audio_sha256 FROM cut").to_pylist()}
     tags = [(now, "done", {"music_ratio": 0.9}, audio[now]), (before, "done", {"music_ratio": 0.9}, "an older sound")]
     write_facts(dataset, MadeTag(), tags)
     expected = {now: KEPT, before: ("WHERE", None), never: ("WHERE", None)}
