@@ -26,7 +26,7 @@ bench: .venv/dev
 	$(BIN)/python -m benchmarks
 
 real: .venv/dev
-	$(BIN)/python -m pytest -m real -n 0 -s -rs tests/test_real.py
+	$(BIN)/python -m pytest -m real -n 0 -s -rs tests/test_real.py tests/models/encoders tests/pipelines/test_weights.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

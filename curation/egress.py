@@ -6,6 +6,7 @@ breaker. Everything here is a pure rule, with the time as an argument; who waits
 part (`pipelines/routes.py`), and `curation/pace.py` keeps the gates on the disk.
 """
 
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,11 +44,27 @@ class Egress:
     cookies: Path | None = None
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.proxy or "http://none")
-        if parts.scheme not in ("http", "socks4", "socks5", "socks5h") or not parts.hostname:
-            raise ArgumentError(f"--proxy {self.proxy!r}: give an address as http://host:3128 or socks5h://host:1080")
+        if self.proxy is not None:
+            proxy_place(self.proxy)
         if not self.name:
             raise ArgumentError("an egress must have a name")
+
+
+def proxy_place(proxy: str) -> str:
+    """Host and port of a proxy's address, without user and password.
+
+    Raises:
+        ArgumentError: It is none that can be used.
+    """
+    try:
+        parts = urlsplit(proxy)
+        is_one = parts.scheme in ("http", "socks4", "socks5", "socks5h") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        shown = re.sub(r"(://)[^/@\s]+@", r"\1***@", proxy)
+        raise ArgumentError(f"--proxy {shown!r}: give an address as http://host:3128 or socks5h://host:1080")
+    return parts.netloc.rpartition("@")[2]
 
 
 def egresses(proxies: Sequence[str] = (), cookies: Sequence[Path] = ()) -> tuple[Egress, ...]:
@@ -65,7 +82,7 @@ def egresses(proxies: Sequence[str] = (), cookies: Sequence[Path] = ()) -> tuple
     for number in range(count):
         proxy = proxies[number] if proxies else None
         cookie = cookies[number] if cookies else None
-        place = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else here
+        place = proxy_place(proxy) if proxy else here
         made.append(Egress(name=f"{place}/{cookie.stem}" if cookie else place, proxy=proxy, cookies=cookie))
     if len({egress.name for egress in made}) < count:
         raise ArgumentError(f"--proxy or --cookies name one way out twice: {', '.join(e.name for e in made)}")

@@ -117,7 +117,8 @@ FROM duplicates"""
 _RANKED = """
 CREATE TEMP TABLE judged AS
 WITH best AS (
-    SELECT clip_id FROM unranked WHERE verdict IS NULL AND score IS NOT NULL ORDER BY score DESC, clip_id LIMIT {best}
+    SELECT clip_id FROM unranked WHERE verdict IS NULL AND score IS NOT NULL AND NOT isnan(score)
+    ORDER BY score DESC, clip_id LIMIT {best}
 )
 SELECT unranked.clip_id, CASE WHEN verdict IS NOT NULL THEN verdict
         WHEN best.clip_id IS NULL THEN {{reason: 'RANK', refused_by: NULL}} END AS verdict
@@ -241,5 +242,5 @@ def execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> Non
     """Run a query that a person wrote a part of."""
     try:
         connection.execute(query)
-    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+    except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.IOException) as error:
         raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error

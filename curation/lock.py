@@ -23,6 +23,9 @@ STALE_S = 60.0
 
 
 def _process_is_alive(pid: int) -> bool:
+    with suppress(OSError):  # killed and not reaped yet, it holds nothing any more
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("Z", "X"):
+            return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

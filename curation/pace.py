@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.dataset import Dataset
-from curation.egress import Gate, Pace
+from curation.egress import YOUTUBE, Gate, Pace
 from curation.errors import Code
 from curation.schema import column, table
 from curation.tables import append_part, part_files, rows_to_table
@@ -57,7 +57,7 @@ def load_gates(
     for name in names:
         for source, pace in paces.items():
             row = saved.get((name, source))
-            gates[name, source] = Gate.fresh(pace, now) if row is None else _gate(row, pace).again()
+            gates[name, source] = Gate.fresh(pace, now) if row is None else _gate(row, pace, now).again()
     return gates
 
 
@@ -81,9 +81,7 @@ def _latest(dataset: Dataset) -> list[dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for file in part_files(dataset.path / FOLDER):  # the oldest first
         for row in pq.ParquetFile(file).read().to_pylist():
-            known = found.get((row["egress"], row["source"]))
-            if known is None or known["saved_at"] <= row["saved_at"]:
-                found[row["egress"], row["source"]] = row
+            found[row["egress"], row["source"]] = row
     return list(found.values())
 
 
@@ -100,15 +98,16 @@ def _row(egress: str, source: str, gate: Gate) -> dict[str, Any]:
     }
 
 
-def _gate(row: Mapping[str, Any], pace: Pace) -> Gate:
+def _gate(row: Mapping[str, Any], pace: Pace, now: float) -> Gate:
+    """A saved gate; one that a clock which was ahead has saved does not wait for that clock."""
     return Gate(
         pace=pace,
         tokens=min(row["tokens"], float(pace.burst)),
-        counted_at=row["saved_at"].timestamp(),
+        counted_at=min(row["saved_at"].timestamp(), now),
         code=Code(row["code"]) if row["code"] else None,
         streak=row["streak"],
-        paused_at=row["paused_at"].timestamp(),
-        paused_until=row["paused_until"].timestamp(),
+        paused_at=min(row["paused_at"].timestamp(), now),
+        paused_until=min(row["paused_until"].timestamp(), now + YOUTUBE.longest_pause_s),
     )
 
 

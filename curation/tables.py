@@ -133,7 +133,10 @@ def table_parts(folder: Path) -> Parts:
             gone = _replaced_by(settled)
         except FileNotFoundError:  # replaced itself since the listing
             continue
-        others = [path for path in paths if path != settled]
+        again = sorted(folder.glob("part-*.parquet"))  # begun after `settled` was there, so its companion is in it
+        if next((path for path in reversed(again) if SETTLED in path.name), None) != settled:
+            continue
+        others = [path for path in again if path != settled]
         return Parts(
             settled,
             tuple(path for path in others if path.name not in gone),

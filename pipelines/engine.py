@@ -127,7 +127,7 @@ def start_ray(address: str | None = None) -> None:
     if address is None:
         _keep_dashboard_from_starting()
         settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    ray.init(address=address, **settings)
+    ray.init(address=address or "local", **settings)  # never a cluster that happens to run here
     _own_session = True
 
 

@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -124,6 +124,7 @@ class Routes:
         merge_gates(dataset)
         self._gates = load_gates(dataset, routing.paces, names, clock())
         self._saved, self._saved_at = dict(self._gates), clock()
+        self._written: set[tuple[str, str]] = set()
         by_pace = sorted(routing.paces.items(), key=lambda item: item[1].videos_per_hour is None)
         self._order: list[str | None] = [*(line for line, _ in by_pace), None]  # what is scarce is asked when it may be
 
@@ -186,6 +187,11 @@ class Routes:
         address = self._routing.proxies.get(egress) or self._routing.hosts.get(source)
         return address is None or egress not in self._routing.names or self._probe(address)
 
+    def _answers(self, egress: str, source: str) -> bool:
+        """Whether the host of a source is known and accepts a connection."""
+        address = self._routing.proxies.get(egress) or self._routing.hosts.get(source)
+        return address is not None and egress in self._routing.names and self._probe(address)
+
     def _hand_out(self, egress: str, source: str | None, now: float) -> Batch:
         row = self._lines[source].pop()
         self._asked_at[row["key"]] = now
@@ -204,8 +210,11 @@ class Routes:
         self._under_way[where] -= 1
         error, gate = outcome.error or outcome.answer, self._gates[where]
         if error is not None and error.code in UNREACHED:
-            self._held[where].append(settled)
-            if len(self._held[where]) >= IN_A_ROW or (gate.is_on_trial and gate.code in UNREACHED):
+            held = self._held[where]
+            held.append(settled)
+            if len(held) >= IN_A_ROW or (gate.is_on_trial and gate.code in UNREACHED):
+                if all(int(one.row.get("attempts", 0)) > 0 for one in held) and self._answers(*where):
+                    return self._held.pop(where)  # videos that failed before, between answers, and the host is there
                 self._lose(where, now, asked_at)
             return []
         answered = self._held.pop(where, [])  # the source answers: what failed before failed by itself
@@ -263,9 +272,13 @@ class Routes:
         """Keep the gates that have changed: a pause soon, tokens now and then, all at the end."""
         changed = {where: gate for where, gate in self._gates.items() if gate != self._saved.get(where)}
         pauses = any(gate.paused_until != self._saved[where].paused_until for where, gate in changed.items())
+        is_first = any(where not in self._written for where in changed)
         every_s = SAVE_PAUSE_EVERY_S if pauses else SAVE_EVERY_S
-        if changed and (at_end or self._clock() - self._saved_at >= every_s):
-            save_gates(self._dataset, changed)
+        if changed and (at_end or is_first or self._clock() - self._saved_at >= every_s):
+            # While the run goes on, no tokens are left to a next one: a kill may have used them.
+            kept = changed if at_end else {where: replace(gate, tokens=0.0) for where, gate in changed.items()}
+            save_gates(self._dataset, kept)
+            self._written |= set(changed)
             self._saved, self._saved_at = dict(self._gates), self._clock()
 
     def note(self) -> str:

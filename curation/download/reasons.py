@@ -131,6 +131,10 @@ def _spoken(chain: Sequence[BaseException], text: str, said: Sequence[str]) -> C
     return ClipError(code, text)
 
 
+WRONG_ANSWER = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What yt-dlp raises, beside its own errors, for an answer that it did not expect."""
+
+
 def _retry_after_s(chain: Sequence[BaseException]) -> float | None:
     """Seconds that the server asks to wait: its Retry-After, in seconds or as a date. Source: RFC 9110, 10.2.3."""
     http = next((link for link in chain if isinstance(link, HTTPError)), None)
@@ -139,7 +143,7 @@ def _retry_after_s(chain: Sequence[BaseException]) -> float | None:
         return float(text[:9])
     try:
         return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0) if text else None
-    except ValueError:  # nonsense, which says nothing
+    except (ValueError, OverflowError):  # nonsense, which says nothing
         return None
 
 

@@ -15,7 +15,7 @@ from yt_dlp.utils import YoutubeDLError
 from curation.download.addresses import AddressRule
 from curation.download.download import Download, Limits
 from curation.download.log import Log
-from curation.download.reasons import reason
+from curation.download.reasons import WRONG_ANSWER, reason
 from curation.download.transfer import GuardedRH, Transfer
 from curation.errors import ArgumentError, ClipError, Code
 
@@ -100,6 +100,8 @@ class Web:
                 self._fetch(found, folder)
             except YoutubeDLError as error:
                 raise reason(error, of_youtube=False) from error
+            except WRONG_ANSWER as error:
+                raise ClipError(Code.UNKNOWN, f"{address} gave an answer that cannot be read: {error!r}") from error
             final_url = transfer.final_url
         file = folder / f"{_NAME}.{_EXT}"
         if not file.is_file():

@@ -20,7 +20,7 @@ from yt_dlp.utils import YoutubeDLError
 
 from curation.download.download import Download, Limits, Span
 from curation.download.log import Log
-from curation.download.reasons import reason
+from curation.download.reasons import WRONG_ANSWER, reason
 from curation.download.section import fetch_section, is_reachable, section_of, streamed
 from curation.download.transfer import RefusedError
 from curation.errors import ArgumentError, ClipError, Code
@@ -34,7 +34,6 @@ _SAID = (
 )  # fmt: skip
 _NOT_JSON = ("logger", "progress_hooks")
 _NOT_OVER = {"is_live": "is live", "is_upcoming": "has not started", "post_live": "was live and is not processed yet"}
-_WRONG_ANSWER = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def bounded_format(max_height_px: int) -> str:
@@ -143,6 +142,8 @@ class YouTube:
             done = self._downloader.process_ie_result(info, download=True)
         except YoutubeDLError as error:
             raise reason(error, said=self._log.warnings, of_youtube=True) from error
+        except WRONG_ANSWER as error:
+            raise ClipError(Code.UNKNOWN, f"{url} gave an answer that cannot be read: {error!r}") from error
         return _download(done, url)
 
     def _describe(self, url: str, video_id: str) -> dict[str, Any]:
@@ -152,7 +153,7 @@ class YouTube:
         """
         try:
             info = self._downloader.extract_info(url, download=False, process=False) or {}
-        except _WRONG_ANSWER as error:
+        except WRONG_ANSWER as error:
             raise ClipError(Code.UNKNOWN, f"yt-dlp cannot read the answer: {type(error).__name__}: {error}") from error
         if info.get("_type", "video") != "video" or info.get("id") != video_id:
             raise ClipError(Code.NOT_FOUND, f"YouTube answers with {info.get('id')!r} instead of {video_id!r}")

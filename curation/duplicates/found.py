@@ -17,6 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from curation.current import current_sql
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.guards import guarded_sounds
@@ -121,6 +122,17 @@ def covered_sql(measured: str) -> str:
     FROM {measured} WHERE pcm_sha256 IS NOT NULL"""
 
 
+_UNCOMPARED = """INSERT INTO guarded SELECT clips.clip_id, {guard} FROM clips
+ANTI JOIN (SELECT key AS clip_id FROM ({printed}) WHERE state = 'done') AS compared USING (clip_id)"""
+"""What could not be compared with the sounds of a guard is refused by it."""
+
+
+def _printed(dataset: Dataset) -> str:
+    """SQL of the fingerprints that count now."""
+    (label,) = dataset.current_facts("print")
+    return current_sql(dataset, "print", label)
+
+
 def create_duplicates(
     connection: duckdb.DuckDBPyConnection, dataset: Dataset, name: str | None, guards: Sequence[str]
 ) -> Mapping[str, Any] | None:
@@ -150,6 +162,9 @@ def create_duplicates(
             )
     if found is None:
         return None
+    for guard in sorted(set(guards)):
+        if guarded_sounds.sounds_sha256(dataset, guard) is not None:
+            connection.execute(_UNCOMPARED.format(guard=quoted(guard), printed=_printed(dataset)))
     connection.execute(f"CREATE TEMP VIEW duplicates AS SELECT * FROM read_parquet({quoted(str(found.path))})")
     return found.covered
 

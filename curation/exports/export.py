@@ -179,7 +179,10 @@ def _working_folder(final: Path, plan: dict[str, Any]) -> Path:
         raise ArgumentError(f"{folder} is in the way and is no unfinished export; delete it or give another --out")
     if file.is_file() and file.read_bytes() != canonical(plan):
         shutil.rmtree(folder)
-    write_bytes(file, canonical(plan))
+    try:
+        write_bytes(file, canonical(plan))
+    except (NotADirectoryError, FileNotFoundError, PermissionError) as error:
+        raise ArgumentError(f"{folder} cannot be made ({error}); give another --out") from error
     remove_leftovers(folder, older_than_s=-1.0)  # under the lock, so all of them are a dead process's
     return folder
 

@@ -43,12 +43,12 @@ GUARD = table(
 _ORDER = [(name, "ascending") for name in ("video_key", "file_name", "start_ms", "duration_ms")]
 
 YOUTUBE_ADDRESS = (
-    r"(?:youtube(?:-nocookie)?\.com/(?:watch\?(?:[^#]*&)?v=|shorts/|embed/|live/|v/)|youtu\.be/)"
+    r"(?:(?i:youtube(?:-nocookie)?\.com)/+(?:watch/?\?(?:[^#]*[&;])?v=|shorts/|embed/|live/|v/|e/)|(?i:youtu\.be)/+)"
     r"([A-Za-z0-9_-]{11})(?:[^A-Za-z0-9_-]|$)"
 )
 """Addresses of a YouTube video, its id in the first group. Source: the addresses that YouTube itself gives out."""
 
-YOUTUBE_FILE = r"^Y?([A-Za-z0-9_-]{11})(?:_[0-9]+){0,2}$"
+YOUTUBE_FILE = r"^Y?([A-Za-z0-9_-]{11})(?:_[0-9]+(?:[.][0-9]+)?){0,2}$"
 """File names, without suffix, by which audio collections call a YouTube video: its id; AudioSet's copies have a `Y`
 before it, VGGSound's and AudioCaps' the start (and end) after it."""
 

@@ -10,17 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.current import FETCH_OF, current_sql
 from curation.dataset import CONFIG_FILE, Dataset
 from curation.duplicates.chromaprint import fingerprint
+from curation.duplicates.matching import PrintRule
 from curation.errors import ArgumentError, ClipError, DatasetError
 from curation.keys import file_sha256
 from curation.names import plain_name
 from curation.schema import column, table
-from curation.tables import write_parquet
+from curation.tables import Row, write_parquet
 
 GUARD_SOUNDS = table(
     "One row a sound of an evaluation list.",
@@ -85,11 +87,13 @@ def add_sounds(dataset: Dataset, name: str, media: Path) -> int:
     rows = _of_dataset(Dataset(media)) if is_dataset else pa.Table.from_pylist(list(_of_folder(media)), GUARD_SOUNDS)
     if not rows.num_rows:
         raise ArgumentError(f"{media} has no sounds, so guard {name!r} would guard none; give the folder that has them")
-    mute = [row["sound"] for row in rows.to_pylist() if not row["fingerprint"] and row["pcm_sha256"] is None]
+    mute = [
+        row["sound"] for row in rows.to_pylist() if row["pcm_sha256"] is None and _telling(row) < PrintRule().min_words
+    ]
     if mute:
         raise ArgumentError(
-            f"{len(mute)} sounds of {media} are below 2.7 s and have no fingerprint, {mute[0]} among them, so nothing "
-            "would be compared with them; give a dataset of them that was measured"
+            f"{len(mute)} sounds of {media} are too short or too even for a fingerprint, {mute[0]} among them, so "
+            "nothing would be compared with them; give a dataset of them that was measured"
         )
     rows = rows.sort_by("sound")
     path = sounds_path(dataset, name)
@@ -101,6 +105,12 @@ def add_sounds(dataset: Dataset, name: str, media: Path) -> int:
             f"{path} first"
         )
     return int(rows.num_rows)
+
+
+def _telling(row: Row) -> int:
+    """How many words of a fingerprint differ from the one before: those by which sounds are told apart."""
+    words = np.frombuffer(row["fingerprint"] or b"", "<u4")
+    return 1 + int(np.count_nonzero(np.diff(words))) if len(words) else 0
 
 
 def _of_dataset(other: Dataset) -> pa.Table:

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from curation.dataset import Dataset
 from curation.deny import denied_ids
-from curation.errors import ArgumentError, StoppedError
+from curation.errors import ArgumentError, DatasetError, StoppedError
+from curation.keys import file_sha256
 from curation.lock import writer_lock
 from curation.media import MediaStore
 from curation.names import plain_name
@@ -118,6 +119,8 @@ def pack(
         )
         with stopped_when_full(root), plan as the_plan:
             index = replace(planned, shards=_write_all(the_plan, root, dataset.media, workers, progress))
+            if file_sha256(report.path) != report.sha256:
+                raise DatasetError(f"selection {selection!r} was replaced meanwhile; run the same command again")
             _remove_others(root, {shard.name for shard in index.shards})
             root.write(INDEX_FILE, index.to_bytes())
     return PackReport(generation=name, root=root, index=index, existed=False)

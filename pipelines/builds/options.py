@@ -1,5 +1,6 @@
 """What a user says of a build, and the commands of its steps."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -38,7 +39,11 @@ class Step:
         return [self.verb, *self.words]
 
     def __str__(self) -> str:
-        return f"foundsound {shlex.join(self.command)}"
+        return f"foundsound {shlex.join(self.shown())}"
+
+    def shown(self) -> list[str]:
+        """The words without the user and password of an address."""
+        return [re.sub(r"(://)[^/@\s]+@", r"\1***@", word) for word in self.command]
 
 
 def _words(ways: Ways) -> list[str]:

@@ -75,7 +75,7 @@ class Plan:
 
     def as_dict(self) -> list[list[str]]:
         """The words of every command after `foundsound`."""
-        return [step.command for step in self.steps]
+        return [step.shown() for step in self.steps]
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.steps))
@@ -90,7 +90,7 @@ class BuildResult:
     def as_dict(self) -> list[dict[str, Any]]:
         """Command, result and seconds of every step."""
         return [
-            {"command": done.step.command, "result": done.result.as_dict(), "seconds": done.seconds}
+            {"command": done.step.shown(), "result": done.result.as_dict(), "seconds": done.seconds}
             for done in self.done
         ]
 
