@@ -5,6 +5,7 @@
     ├── DatasetError      the dataset on disk is not what it should be
     ├── LockedError       another process is writing the same thing
     ├── StoppedError      the machine, not the data, is in the way: a full disk, a dead worker
+    │   └── PausedError   no source may be asked now; carries when one may be again
     └── ClipError         this one video or clip cannot be used; carries a Code
 
 Only a `ClipError` sets something aside. Every other exception is a bug or a broken machine and stops the work: a crash
@@ -32,6 +33,19 @@ class LockedError(FoundsoundError):
 
 class StoppedError(FoundsoundError):
     """The machine cannot go on (a full disk, a worker that cannot start); running again resumes."""
+
+
+class PausedError(StoppedError):
+    """No source can be asked now.
+
+    Args:
+        text: What happened, and what to do.
+        until: When one may be asked again, seconds since 1970.
+    """
+
+    def __init__(self, text: str, until: float) -> None:
+        super().__init__(text)
+        self.until = until
 
 
 class Code(StrEnum):

@@ -178,6 +178,7 @@ def judge(connection: duckdb.DuckDBPyConnection, dataset: Dataset, asked: Asked)
     Raises:
         ArgumentError: A condition is not SQL, names a stage that has not run, or the duplicates are of other clips.
     """
+    divide_safely(connection)
     conditions: list[tuple[str, str | None, str]] = [("WHERE", None, asked.where)] if asked.where else []
     conditions += [("RULE", name, where) for name, where in asked.rules]
     texts = [text for _, _, text in conditions] + [asked.by or ""]
@@ -236,6 +237,11 @@ LEFT JOIN {fetched} AS "fetch" ON "fetch".key = clips.clip_id""" + "".join(joins
 
 def _names(text: str, name: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", text) is not None
+
+
+def divide_safely(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let 0 / 0 and 1 / 0 be null, as what cannot be known, where they would be above every number."""
+    connection.execute("SET ieee_floating_point_ops = false; SET error_on_division_by_zero = false")
 
 
 def execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:

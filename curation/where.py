@@ -11,7 +11,7 @@ import duckdb
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.judging import ALWAYS, DESCRIBED, execute, joined_sql
+from curation.judging import ALWAYS, DESCRIBED, divide_safely, execute, joined_sql
 from curation.views import quoted
 
 
@@ -38,6 +38,7 @@ def clips_where(
             raise ArgumentError(f"a condition needs stage {stage!r}, which has not run on {dataset.path}")
     what = f"the condition {where!r}"
     with dataset.connect() as connection:
+        divide_safely(connection)
         execute(connection, DESCRIBED.format(captions=captions_sql or HUMAN_CAPTIONS), "the query for captions")
         joined = joined_sql(connection, dataset, using or {}, [where])
         query = f"CREATE TEMP TABLE matching AS SELECT DISTINCT clips.clip_id FROM {joined} WHERE (\n{where}\n)"

@@ -260,7 +260,7 @@ class RayActors:
     @property
     def egresses(self) -> tuple[str, ...]:
         """Names of the egresses that have workers, in their order."""
-        named = (place.egress for place in self._places)
+        named = (place.egress for number, place in enumerate(self._places) if number not in self._gone)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
     def _free(self, egress: str | None) -> int | None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from curation.dataset import Dataset
 from curation.egress import IN_A_ROW, REFUSALS, UNREACHED, Gate, Pace
-from curation.errors import Code, StoppedError
+from curation.errors import Code, PausedError
 from curation.pace import load_gates, merge_gates, save_gates
 from curation.stage import Outcome
 from curation.tables import Row
@@ -102,6 +102,7 @@ class Routes:
         names: The egresses.
         clock: Seconds since 1970.
         probe: Whether a host accepts a connection.
+        is_there: Whether an egress has a worker now; a node may have gone.
     """
 
     def __init__(
@@ -112,9 +113,10 @@ class Routes:
         *,
         clock: Callable[[], float] = time.time,
         probe: Callable[[Address], bool] = reaches,
+        is_there: Callable[[str], bool] = lambda egress: True,
     ) -> None:
         self._dataset, self._routing, self._names = dataset, routing, tuple(names)
-        self._clock, self._probe = clock, probe
+        self._clock, self._probe, self._is_there = clock, probe, is_there
         self._lines: dict[str | None, _Line] = defaultdict(_Line)
         self._later = Later()
         self._asked_at: dict[str, float] = {}
@@ -243,21 +245,23 @@ class Routes:
                     self._lose(where, self._clock(), self._clock())
         waiting = {source: len(line) for source, line in self._lines.items() if len(line)}
         if waiting and not settled and not self._asked_at and not self._later and None not in waiting:
-            given_up = [(where, gate) for where, gate in self._gates.items() if where[1] in waiting]
-            if all(gate.is_given_up for _, gate in given_up):
-                raise StoppedError(self._farewell(given_up, sum(waiting.values())))
+            left = [
+                (where, gate) for where, gate in self._gates.items() if where[1] in waiting and self._is_there(where[0])
+            ]
+            if all(gate.is_given_up for _, gate in left):
+                until = min((gate.paused_until for _, gate in left), default=self._clock())
+                raise PausedError(self._farewell(left, sum(waiting.values()), until), until)
         return settled
 
-    def _farewell(self, given_up: Sequence[tuple[tuple[str, str], Gate]], pending: int) -> str:
+    def _farewell(self, given_up: Sequence[tuple[tuple[str, str], Gate]], pending: int, until: float) -> str:
         said = "; ".join(
             f"{source} through {egress}: {'no connection' if gate.code in UNREACHED else gate.code} "
             f"{gate.streak} times in a row"
             for (egress, source), gate in given_up
         )
-        until = min(gate.paused_until for _, gate in given_up)
         return (
-            f"{said}. {pending} videos stay pending, none was set aside for it; run the same command again after "
-            f"{_clock_text(until)}"
+            f"{said or 'no way out is left'}. {pending} videos stay pending, none was set aside for it; run the same "
+            f"command again after {_clock_text(until)}"
         )
 
     def is_empty(self) -> bool:

@@ -251,6 +251,10 @@ class _Run:
         self._progress.advance(set_aside=outcome.error is not None)
 
 
+def _routes(dataset: Dataset, routing: Routing, engine: Engine) -> Routes:
+    return Routes(dataset, routing, engine.egresses, is_there=lambda egress: egress in engine.egresses)
+
+
 def _engine(job: Job, batches: int, scratch: Path) -> Engine:
     names = job.routing.names if job.routing is not None else ()
     is_handful = batches <= HANDFUL_BATCHES and not job.follow
@@ -303,7 +307,7 @@ def run(dataset: Dataset, job: Job) -> Tally:
             progress = stack.enter_context(Progress(job.stage.NAME, total=rows.num_rows))
             engine = _engine(job, -(-rows.num_rows // job.batch_rows), scratch)
             stack.callback(engine.close)
-            feed = Queue(job.batch_rows) if job.routing is None else Routes(dataset, job.routing, engine.egresses)
+            feed = Queue(job.batch_rows) if job.routing is None else _routes(dataset, job.routing, engine)
             feed.add(rows)
             state = _Run(dataset, job, engine, feed, progress, upstream)
             tally = state.tally

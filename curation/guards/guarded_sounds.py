@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.current import FETCH_OF, current_sql
@@ -120,14 +121,15 @@ def _of_dataset(other: Dataset) -> pa.Table:
             raise ArgumentError(f"stage {stage!r} has not run on {other.path}; run `foundsound {verb}` on it first")
     with other.connect() as connection:
         _create_current(connection, other)
-        return (
-            connection.sql(
-                """SELECT measured.key AS sound, measured.pcm_sha256, printed.fingerprint
+        query = """SELECT measured.key AS sound, measured.pcm_sha256, printed.fingerprint
             FROM measured LEFT JOIN printed ON printed.key = measured.key WHERE measured.state = 'done'"""
-            )
-            .to_arrow_table()
-            .cast(GUARD_SOUNDS)
+        rows = connection.sql(query).to_arrow_table().cast(GUARD_SOUNDS)
+    if holes := rows.filter(pc.is_null(rows["fingerprint"]))["sound"].to_pylist():
+        raise ArgumentError(
+            f"{len(holes)} clips of {other.path} have no fingerprint, {holes[0]} among them, and a guard with holes is "
+            "none; run `foundsound dedupe` on it"
         )
+    return rows
 
 
 def _create_current(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:

@@ -15,8 +15,7 @@ from typing import Any
 from cyclopts.exceptions import CycloptsError
 
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, StoppedError
-from curation.pace import fetch_pace
+from curation.errors import ArgumentError, PausedError, StoppedError
 from curation.selection import read_report
 from pipelines.builds.options import Step
 from pipelines.main import make_app
@@ -73,13 +72,6 @@ def until(steps: Sequence[Step], verb: str | None) -> list[Step]:
     return list(steps[: places[-1] + 1])
 
 
-def next_row_at(out: Path) -> float | None:
-    """When the next row is due: the end of the first pause of an egress, seconds since 1970; None where none pauses."""
-    pace = fetch_pace(Dataset(out), 0)
-    pauses = [datetime.fromisoformat(paused["until"]).timestamp() for paused in (pace or {}).get("paused", ())]
-    return min(pauses, default=None)
-
-
 def _say(text: str) -> None:
     print(f"build: {text}", file=sys.stderr, flush=True)
 
@@ -89,12 +81,11 @@ def _fetch(step: Step, out: Path, wait: bool) -> Any:
     while True:
         try:
             return make_app()(step.command)
-        except StoppedError as error:
-            due = next_row_at(out)
-            if not wait or due is None:
+        except PausedError as error:
+            if not wait:
                 raise
-            pause_s = max(due - time.time(), 0.0) + MARGIN_S
-            at = datetime.fromtimestamp(due).astimezone().isoformat(timespec="seconds")
+            pause_s = max(error.until - time.time(), 0.0) + MARGIN_S
+            at = datetime.fromtimestamp(error.until).astimezone().isoformat(timespec="seconds")
             _say(f"{error}; the next row is due at {at}, waiting {pause_s:.0f} s")
             time.sleep(pause_s)
 

@@ -12,18 +12,14 @@ import pytest
 from builds.made_media import write_video
 
 from curation.dataset import Dataset
-from curation.egress import YOUTUBE, Gate
-from curation.errors import ArgumentError, Code, StoppedError
-from curation.pace import save_gates
+from curation.errors import ArgumentError, PausedError, StoppedError
 from curation.selection import read_report
 from curation.status import status
 from pipelines.builds import run as running
 from pipelines.builds.options import Step
-from pipelines.builds.run import next_row_at, run_steps
+from pipelines.builds.run import run_steps
 from pipelines.quickstart.mirror import Mirror
 from pipelines.verbs.build import BuildResult, Course, Parts, Plan, build
-from pipelines.verbs.fetch import fetch
-from pipelines.verbs.manifest import manifest
 
 FETCH = Step("fetch", ("dataset",))
 
@@ -48,10 +44,9 @@ def script(monkeypatch: pytest.MonkeyPatch, *answers: object) -> list[list[str]]
 def test_a_paused_egress_is_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
-    monkeypatch.setattr(running, "next_row_at", lambda out: time.time() + 60.0)
-    commands = script(
-        monkeypatch, StoppedError("refused 24 times"), StoppedError("refused again"), "fetched", "measured"
-    )
+    until = time.time() + 60.0
+    refused = [PausedError(text, until) for text in ("refused 24 times", "refused again")]
+    commands = script(monkeypatch, *refused, "fetched", "measured")
     done = run_steps([FETCH, Step("measure", ("dataset",))], Path("dataset"), wait=True)
     assert [one.result for one in done] == ["fetched", "measured"]
     assert commands == [["fetch", "dataset"]] * 3 + [["measure", "dataset"]]
@@ -59,29 +54,16 @@ def test_a_paused_egress_is_waited_for(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "refused 24 times; the next row is due at 20" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("wait", "due"), [(False, 60.0), (True, None)])
+@pytest.mark.parametrize(
+    ("wait", "error"),
+    [(False, PausedError("the disk is full", 0.0)), (True, StoppedError("the disk is full"))],
+)
 def test_without_wait_or_without_a_pause_the_build_stops(
-    wait: bool, due: float | None, monkeypatch: pytest.MonkeyPatch
+    wait: bool, error: StoppedError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "next_row_at", lambda out: due and time.time() + due)
-    script(monkeypatch, StoppedError("the disk is full"))
+    script(monkeypatch, error)
     with pytest.raises(StoppedError, match="the disk is full"):
         run_steps([FETCH], Path("dataset"), wait=wait)
-
-
-def test_the_next_row_is_due_when_the_first_pause_ends(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("path,start_s,duration_s\nnothing.wav,0,1\n")
-    manifest("table", tmp_path / "list.csv", out=tmp_path / "out")
-    assert next_row_at(tmp_path / "out") is None
-    fetch(tmp_path / "out", workers=0)
-    assert next_row_at(tmp_path / "out") is None
-    now = float(int(time.time()))
-    gates = {
-        (name, "youtube"): Gate.fresh(YOUTUBE, now).refuse(Code.RATE_LIMITED, now + late_s, asked_at=now)
-        for name, late_s in (("first", 40.0), ("second", 20.0))
-    }
-    save_gates(Dataset(tmp_path / "out"), gates)
-    assert next_row_at(tmp_path / "out") == now + 20.0 + YOUTUBE.first_pause_s
 
 
 def test_only_what_comes_after_the_fetch_follows_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
