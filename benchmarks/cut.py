@@ -17,9 +17,9 @@ from pathlib import Path
 
 from benchmarks import Measured, best_seconds
 from curation.cut import Cut
-from curation.ffmpeg import ffmpeg_path
 from curation.measure import Measure
 from curation.media import MediaStore
+from curation.programs.ffmpeg import ffmpeg_path
 
 CLIP_START_MS, CLIP_DURATION_MS, ROUNDS = 1_000, 8_000, 5
 

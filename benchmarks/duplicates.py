@@ -24,7 +24,7 @@ from benchmarks import Measured, best_seconds
 from curation.duplicates.chromaprint import fingerprint
 from curation.duplicates.matching import Pairs, PrintRule, Prints, Words, same_recordings
 from curation.duplicates.vectors import clip_vector, near_pairs
-from curation.ffmpeg import ffmpeg_path
+from curation.programs.ffmpeg import ffmpeg_path
 
 RATE_HZ = 48_000
 MADE_SOUNDS = 24
@@ -124,7 +124,7 @@ def embedder() -> Callable[[Sequence[Path]], np.ndarray] | None:
         return None
     import soxr
 
-    from pipelines.wiring import load_tagger
+    from pipelines.wiring.taggers import load_tagger
 
     tagger = load_tagger(str(weights[0]))
 

@@ -21,9 +21,9 @@ from benchmarks import Measured
 from curation.cut import Cut
 from curation.dataset import Dataset
 from curation.download.download import Limits
+from curation.download.fetch_queue import fetch_queue
 from curation.download.source import parse_source
 from curation.fetch import Fetch
-from curation.fetch_queue import fetch_queue
 from curation.lists.ingest import ingest
 from curation.segment import Segment
 from curation.tables import Row

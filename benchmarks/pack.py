@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from benchmarks import Measured, best_seconds
 from curation.media import MediaStore
-from curation.selection import SELECTION
+from curation.selections.selection import SELECTION
 from curation.shards.write import ShardPlan, pack_shard
 from curation.storage import Root
 from curation.tables import rows_to_table, sync_path

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from benchmarks import Measured
-from curation.selection import SELECTION
+from curation.selections.selection import SELECTION
 from curation.shards.generation import GenerationIndex, ShardInfo
 from curation.shards.layout import write_offsets
 from curation.shards.plan import GenerationPlan, plan_generation

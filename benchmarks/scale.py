@@ -35,7 +35,7 @@ _VERB = "import sys; from pipelines.main import main; sys.exit(main(sys.argv[1:]
 _PLAN = """
 import sys
 from curation.dataset import Dataset
-from curation.selection import selection_path
+from curation.selections.selection import selection_path
 from curation.shards.plan import plan_generation
 dataset = Dataset(sys.argv[1])
 selection = selection_path(dataset, "train")

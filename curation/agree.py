@@ -19,9 +19,9 @@ import soundfile
 from curation.dataset import Dataset
 from curation.encode import read_sound
 from curation.errors import ArgumentError, ClipError, Code, DatasetError
-from curation.ffmpeg import input_options
 from curation.media import MediaStore
 from curation.names import plain_name
+from curation.programs.ffmpeg import input_options
 from curation.schema import column, table
 from curation.stage import Stage, Work, each, how
 from curation.tables import Row

@@ -17,12 +17,12 @@ import ffmpeg
 import pyarrow as pa
 import soundfile
 
-from curation.contained import Finished, Limits
 from curation.errors import ClipError, Code
-from curation.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
-from curation.graph import LAYOUTS, PICTURE_FILE, SOUND_FILE, picture_output, sound_output
 from curation.media import MediaStore
-from curation.probe import PictureStream, Probe, SoundStream, probe
+from curation.programs.contained import Finished, Limits
+from curation.programs.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
+from curation.programs.graph import LAYOUTS, PICTURE_FILE, SOUND_FILE, picture_output, sound_output
+from curation.programs.probe import PictureStream, Probe, SoundStream, probe
 from curation.schema import column, table
 from curation.stage import Stage, how
 

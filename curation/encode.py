@@ -16,8 +16,8 @@ import soundfile
 import soxr
 
 from curation.blobs import BlobWriter
-from curation.ffmpeg import input_options
 from curation.media import MediaStore
+from curation.programs.ffmpeg import input_options
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
 from curation.storage import Root

@@ -6,7 +6,7 @@ that a large original need not be kept. The facts of `fetch`, `segment` and `cut
 
 Sources are asked in the order in which they are given. A request carries the `turns` that are left to it: the sources
 that have not yet said a final code or used up their attempts. One attempt is one row; when a source is through, a row
-with attempt 0 says that the next one is still to be asked. What is due is `curation/fetch_queue.py`.
+with attempt 0 says that the next one is still to be asked. What is due is `curation/download/fetch_queue.py`.
 """
 
 import tempfile
@@ -20,13 +20,13 @@ import pyarrow as pa
 
 from curation.cut import Cut
 from curation.download.download import Download, Limits, Request, Span
+from curation.download.egress import REFUSALS, Egress
 from curation.download.session import Session
 from curation.download.source import Source
-from curation.egress import REFUSALS, Egress
 from curation.errors import CODES, MAX_ATTEMPTS, ClipError
 from curation.keys import file_sha256
 from curation.media import MediaStore
-from curation.probe import probe
+from curation.programs.probe import probe
 from curation.schema import TEXTS, column, table
 from curation.segment import Segment
 from curation.stage import Outcome, Stage, Work, how

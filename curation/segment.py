@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Literal, get_args
 import ffmpeg
 import pyarrow as pa
 
-from curation.contained import Limits
 from curation.cut import LOSE_PICTURE
 from curation.errors import ClipError, Code
-from curation.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
 from curation.keys import clip_id
-from curation.probe import probe
-from curation.scenes import detector_version, scene_starts_ms
+from curation.programs.contained import Limits
+from curation.programs.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
+from curation.programs.probe import probe
+from curation.programs.scenes import detector_version, scene_starts_ms
 from curation.schema import column, table
 from curation.stage import Stage, how
 from curation.tables import Row

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from curation.deny import allowed_sql
 from curation.errors import FINAL_CODES, MAX_ATTEMPTS
 from curation.tables import part_files, table_parts
+from curation.takedowns.deny import allowed_sql
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from captioning.caption import Caption
 from captioning.score import Score
 from curation.agree import Agree
 from curation.cut import Cut
-from curation.deny import DENY
+from curation.download.pace import EGRESS
 from curation.duplicates.chromaprint import Print
 from curation.duplicates.found import DUPLICATES
 from curation.encode import Encode
@@ -18,12 +18,12 @@ from curation.fetch import Fetch
 from curation.guards.guard import GUARD
 from curation.guards.guarded_sounds import GUARD_SOUNDS
 from curation.measure import Measure
-from curation.pace import EGRESS
 from curation.schema import FACT_COLUMNS, SCHEMA_VERSION, TABLES
 from curation.segment import Segment
-from curation.selection import REASONS, SELECTION
+from curation.selections.selection import REASONS, SELECTION
 from curation.stage import Stage
 from curation.tag import Tag
+from curation.takedowns.deny import DENY
 from retrieval_index.embed import Embed
 from retrieval_index.embed_text import EmbedText
 from retrieval_index.neighbours import NEIGHBOURS, STORE

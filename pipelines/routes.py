@@ -1,8 +1,8 @@
 """The feed of `fetch`: which video is asked next, through which egress, and whose fault an answer was.
 
-Requests wait in a line for each source. A line and an egress meet at a gate (`curation/egress.py`); what has no gate
-is on this machine and waits for nobody. An answer that belongs to the egress, a refusal or a lost connection, is not
-counted against the video, which goes to the end of its line.
+Requests wait in a line for each source. A line and an egress meet at a gate (`curation/download/egress.py`); what has
+no gate is on this machine and waits for nobody. An answer that belongs to the egress, a refusal or a lost connection,
+is not counted against the video, which goes to the end of its line.
 """
 
 import socket
@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curation.dataset import Dataset
-from curation.egress import IN_A_ROW, REFUSALS, UNREACHED, Gate, Pace
+from curation.download.egress import IN_A_ROW, REFUSALS, UNREACHED, Gate, Pace
+from curation.download.pace import load_gates, merge_gates, save_gates
 from curation.errors import Code, PausedError
-from curation.pace import load_gates, merge_gates, save_gates
 from curation.stage import Outcome
 from curation.tables import Row
 from pipelines.disk import DiskMark

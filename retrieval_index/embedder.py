@@ -1,6 +1,6 @@
 """What an embedder offers: sounds and texts as unit vectors of one space.
 
-The networks themselves are not here: `models/encoders` has them, and `pipelines/wiring.py` hands them in.
+The networks themselves are not here: `models/encoders` has them, and `pipelines/wiring/` hands them in.
 """
 
 from collections.abc import Sequence

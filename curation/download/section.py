@@ -18,13 +18,13 @@ from typing import Any
 import ffmpeg
 from yt_dlp.utils import DownloadError
 
-from curation import contained
-from curation.contained import Finished, run_contained
 from curation.download.download import Limits, Span
 from curation.download.reasons import reason
 from curation.errors import ClipError, Code, StoppedError
-from curation.ffmpeg import FORMATS, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
-from curation.probe import probe
+from curation.programs import contained
+from curation.programs.contained import Finished, run_contained
+from curation.programs.ffmpeg import FORMATS, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
+from curation.programs.probe import probe
 
 MIN_RATIO, MIN_DURATION_S = 10, 1200.0
 """A section is asked for where the video is at least so many times as long as the span of its clips, and so long.

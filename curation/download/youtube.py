@@ -24,7 +24,7 @@ from curation.download.reasons import WRONG_ANSWER, reason
 from curation.download.section import fetch_section, is_reachable, section_of, streamed
 from curation.download.transfer import RefusedError
 from curation.errors import ArgumentError, ClipError, Code
-from curation.ffmpeg import ffmpeg_path, input_options
+from curation.programs.ffmpeg import ffmpeg_path, input_options
 
 RETRIES = 2
 """How often a stream or fragment is resumed after a break. Source: ours; the runner tries again later."""

@@ -12,9 +12,9 @@ from typing import Any, ClassVar, Literal
 import ffmpeg
 import pyarrow as pa
 
-from curation.contained import Limits
-from curation.ffmpeg import ffmpeg_version, run_ffmpeg, untrusted_input
 from curation.media import MediaStore
+from curation.programs.contained import Limits
+from curation.programs.ffmpeg import ffmpeg_version, run_ffmpeg, untrusted_input
 from curation.schema import column, table
 from curation.stage import Stage, Work, each, how
 

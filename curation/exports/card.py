@@ -14,7 +14,7 @@ from curation.errors import CODES
 from curation.exports.clip import ExportClip, Origin
 from curation.exports.hf import SPLIT_NAMES
 from curation.exports.target import Written
-from curation.selection import REASONS
+from curation.selections.selection import REASONS
 
 LEFT_OUT = {
     "NO_CAPTION": "it has no caption, and the format needs one",

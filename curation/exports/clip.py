@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.dataset import Dataset
-from curation.deny import denied
 from curation.errors import ArgumentError, DatasetError
 from curation.keys import video_key
 from curation.media import media_name
 from curation.names import plain_name
-from curation.selection import SelectionReport, read_report
+from curation.selections.selection import SelectionReport, read_report
 from curation.shards.generation import INDEX_FILE, generations
 from curation.shards.reader import Shards
 from curation.tables import Row
+from curation.takedowns.deny import denied
 
 BATCH_ROWS = 1_000
 """Rows of a selection that are in memory at a time."""

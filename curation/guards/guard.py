@@ -4,9 +4,9 @@
     guards/sounds/<name>.parquet    its sounds, where they are at hand (`curation/guards/guarded_sounds.py`)
 
 Registering a list refuses nothing by itself; a selection of the train split that names the guard does
-(`curation/selection.py`). Every doubt falls on the side of refusing: an entry without times guards its whole video, a
-YouTube video is known by its address and by a file named for its id too, a file by its name in any folder, and a guard
-that is named but not registered is an error.
+(`curation/selections/selection.py`). Every doubt falls on the side of refusing: an entry without times guards its whole
+video, a YouTube video is known by its address and by a file named for its id too, a file by its name in any folder, and
+a guard that is named but not registered is an error.
 """
 
 import re

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curation.dataset import Dataset
-from curation.deny import denied
 from curation.keys import KEY_HEX_DIGITS
 from curation.lists.row import Entry, ListRow, Reject
 from curation.schema import ANNOTATIONS, CLIPS, VIDEOS
 from curation.tables import Row, rows_to_table
+from curation.takedowns.deny import denied
 
 NAMED = pa.schema([*VIDEOS, *(field for field in CLIPS if field.name in ("clip_id", "start_ms", "duration_ms"))])
 """What one row of a list names: a video, and a clip of it where the row has a span."""

@@ -13,16 +13,16 @@ from dataclasses import replace
 from typing import BinaryIO
 
 from curation.dataset import Dataset
-from curation.erase import Doomed, Touched
 from curation.errors import ArgumentError, DatasetError
 from curation.keys import file_sha256
 from curation.schema import SCHEMA_VERSION
-from curation.selection import read_report
+from curation.selections.selection import read_report
 from curation.shards.generation import INDEX_FILE, GenerationIndex, ShardInfo, generations, offsets_file
 from curation.shards.layout import MEMBERS, TarWriter, read_offsets, write_offsets
 from curation.shards.write import BUFFER_BYTES, publish_shard, temporary_of
 from curation.storage import Root, fresh_copy
 from curation.tables import TEMPORARY, Row
+from curation.takedowns.erase import Doomed, Touched
 
 
 def shards(dataset: Dataset, doomed: Doomed, act: bool) -> Iterator[Touched]:

@@ -20,18 +20,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.dataset import Dataset
-from curation.deny import denied_ids
 from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.keys import file_sha256
 from curation.lock import writer_lock
 from curation.media import MediaStore
 from curation.names import plain_name
-from curation.selection import SelectionReport, read_report
+from curation.selections.selection import SelectionReport, read_report
 from curation.shards.generation import INDEX_FILE, GenerationIndex, ShardInfo
 from curation.shards.plan import GenerationPlan, plan_generation
 from curation.shards.write import ShardPlan, pack_shard
 from curation.storage import Root
 from curation.tables import remove_leftovers
+from curation.takedowns.deny import denied_ids
 
 CLIPS_PER_SHARD = 500
 """Source: ours; with 10 s of 48 kHz stereo FLAC and a small picture a clip has 1.5 to 2 MB, so a shard about 1 GB."""

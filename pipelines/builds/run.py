@@ -16,7 +16,7 @@ from cyclopts.exceptions import CycloptsError
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, PausedError, StoppedError
-from curation.selection import read_report
+from curation.selections.selection import read_report
 from pipelines.builds.options import Step
 from pipelines.main import make_app
 

@@ -13,7 +13,7 @@ from typing import Any
 import soundfile
 
 from curation.dataset import Dataset
-from curation.selection import read_report, read_rows
+from curation.selections.selection import read_report, read_rows
 from pipelines.engine import start_ray
 from pipelines.progress import Progress
 from pipelines.quickstart.corpus import Expected, expected, write_corpus, write_lists
@@ -37,7 +37,7 @@ from pipelines.verbs.result import codes_text
 from pipelines.verbs.select import select
 from pipelines.verbs.status import StatusResult, status
 from pipelines.verbs.train import train
-from pipelines.wiring import embedder_of
+from pipelines.wiring.embedders import embedder_of
 from retrieval_index.index import Index
 
 WHERE = "measure.silence_ratio < 0.95 AND measure.still_ratio < 0.95"

@@ -14,7 +14,7 @@ from models.codecs.codec import load_codec
 from pipelines.progress import Progress
 from pipelines.recipes.data import fitted_codec, generation_identity, latent_batches
 from pipelines.recipes.options import RunOptions
-from pipelines.wiring import device_name
+from pipelines.wiring.devices import device_name
 
 NAME = "audiox-tiny"
 SECONDS = 4.0

@@ -19,7 +19,7 @@ from models.encoders.clap_fit import TinyClapConfig, fit_tiny_clap
 from pipelines.progress import Progress
 from pipelines.recipes.data import generation_identity, open_shards, sounds
 from pipelines.recipes.options import RunOptions
-from pipelines.wiring import device_name
+from pipelines.wiring.devices import device_name
 
 NAME = "clap-tiny"
 STEPS = 300

@@ -24,7 +24,7 @@ from curation.shards.reader import Shards
 from curation.storage import Root
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from pipelines.runner import Job, run
-from pipelines.wiring import encode_stage, load_numpy_codec
+from pipelines.wiring.codecs import encode_stage, load_numpy_codec
 
 FITTING_CLIPS = 256
 """Sounds that a closed-form codec is fitted on. Source: ours; components change by less than a percent beyond."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from curation.dataset import Dataset
-from curation.selection import SelectionReport, read_report
+from curation.selections.selection import SelectionReport, read_report
 from pipelines.report.examples import UNHEARD, Section, Shown
 from pipelines.report.figures import rows_of
 from pipelines.report.plots import Bar, Plot, bars

@@ -14,7 +14,7 @@ import duckdb
 from curation.dataset import Dataset, quoted
 from curation.errors import CODES, DatasetError
 from curation.keys import short_hash
-from curation.selection import REASONS, SelectionReport
+from curation.selections.selection import REASONS, SelectionReport
 from pipelines.progress import Progress
 from pipelines.report.figures import rows_of
 from pipelines.report.players import Budget, Player

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from curation.contained import Limits
 from curation.errors import ClipError
-from curation.ffmpeg import run_ffmpeg, untrusted_input
+from curation.programs.contained import Limits
+from curation.programs.ffmpeg import run_ffmpeg, untrusted_input
 
 SECONDS = 10.0
 """How much of the beginning of a sound is kept."""

@@ -6,7 +6,7 @@ from curation.dataset import Dataset
 from pipelines.follow import OF_CLIPS
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
-from pipelines.wiring import encode_stage
+from pipelines.wiring.codecs import encode_stage
 
 
 def encode(

@@ -10,16 +10,16 @@ from cyclopts import Parameter
 
 from curation.cut import Cut
 from curation.dataset import Dataset
-from curation.deny import denied
 from curation.download.download import Limits
+from curation.download.fetch_queue import fetch_queue
 from curation.download.source import Source, parse_source
 from curation.errors import ArgumentError
 from curation.facts import IDENTITY_FILE
 from curation.fetch import Fetch
-from curation.fetch_queue import fetch_queue
-from curation.ffmpeg import ffmpeg_version
 from curation.media import MediaStore
+from curation.programs.ffmpeg import ffmpeg_version
 from curation.segment import Policy, Segment
+from curation.takedowns.deny import denied
 from pipelines.runner import Job, Tally, run
 from pipelines.verbs.result import StageResult
 from pipelines.verbs.ways import DIRECT, Ways

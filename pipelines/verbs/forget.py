@@ -6,9 +6,9 @@ from typing import Any
 
 from captioning.cache import CAPTION_CACHE, AnswerCache
 from curation.dataset import Dataset
-from curation.forget import Forgotten
-from curation.forget import forget as forget_names
 from curation.storage import cache_folder
+from curation.takedowns.forget import Forgotten
+from curation.takedowns.forget import forget as forget_names
 
 SHOWN = 40
 """Lines of what was touched that are shown; `--json` has all of them."""

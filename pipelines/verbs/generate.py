@@ -16,7 +16,7 @@ from curation.keys import file_sha256, short_hash
 from curation.tables import Row, publish, temporary_beside, write_bytes
 from models.audiox import AudioX
 from pipelines.progress import Progress
-from pipelines.wiring import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name
 
 FRAME_RATE_HZ = 5.0
 WEIGHTS = "network.safetensors"
@@ -50,7 +50,7 @@ def write_wav(path: Path, wave_CT: np.ndarray, sample_rate_hz: int, about: dict[
 
 
 def _pictures(video: Path, side_px: int) -> np.ndarray:
-    from curation.probe import probe
+    from curation.programs.probe import probe
 
     if probe(video).picture is None:
         raise ArgumentError(f"{video} has no picture; give a video")

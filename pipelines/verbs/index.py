@@ -16,10 +16,10 @@ from curation.errors import ArgumentError, DatasetError
 from curation.keys import canonical
 from curation.lock import writer_lock
 from curation.names import plain_name
-from curation.selection import read_report, read_rows
+from curation.selections.selection import read_report, read_rows
 from curation.tables import Row
 from pipelines.verbs.embed import DEFAULT_EMBEDDER
-from pipelines.wiring import embed_stage, embedder_source, load_clap
+from pipelines.wiring.embedders import embed_stage, embedder_source, load_clap
 from retrieval_index import change
 from retrieval_index.index import Index
 from retrieval_index.manifest import ROWS, checked_file

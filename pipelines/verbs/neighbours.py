@@ -16,11 +16,11 @@ from curation.errors import ArgumentError
 from curation.keys import canonical
 from curation.lock import writer_lock
 from curation.names import plain_name
-from curation.selection import read_report, read_rows
+from curation.selections.selection import read_report, read_rows
 from pipelines.progress import Progress
 from pipelines.runner import Job, run
 from pipelines.verbs.embed import DEFAULT_EMBEDDER
-from pipelines.wiring import embed_text_stage
+from pipelines.wiring.embedders import embed_text_stage
 from retrieval_index.embed_text import EmbedText
 from retrieval_index.neighbours import TOP, Items, find_neighbours, write_neighbours
 

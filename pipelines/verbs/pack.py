@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from curation.dataset import Dataset
-from curation.deny import denied_ids
 from curation.errors import ArgumentError, DatasetError
 from curation.names import plain_name
 from curation.shards.generation import INDEX_FILE
@@ -17,6 +16,7 @@ from curation.shards.pack import WORKERS, PackReport
 from curation.shards.pack import pack as pack_shards
 from curation.shards.verify import Verification
 from curation.shards.verify import verify as verify_shards
+from curation.takedowns.deny import denied_ids
 from pipelines.progress import Progress
 
 

@@ -16,11 +16,11 @@ from curation.dataset import Dataset
 from curation.duplicates.found import found_path, read_found
 from curation.errors import ArgumentError, DatasetError
 from curation.names import plain_name
-from curation.selection import Choice, SelectionReport, read_report
-from curation.selection import select as select_clips
+from curation.selections.selection import Choice, SelectionReport, read_report
+from curation.selections.selection import select as select_clips
+from curation.selections.where import clips_where
 from curation.views import quoted
-from curation.where import clips_where
-from pipelines.wiring import embedder_of
+from pipelines.wiring.embedders import embedder_of
 from retrieval_index.expression import Term, combined, parse_term
 from retrieval_index.index import Hit, Index
 from retrieval_index.structure import unit

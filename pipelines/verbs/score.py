@@ -6,7 +6,7 @@ from curation.dataset import Dataset
 from pipelines.runner import Job, run
 from pipelines.verbs.embed import DEFAULT_EMBEDDER
 from pipelines.verbs.result import StageResult
-from pipelines.wiring import score_stage
+from pipelines.wiring.captioners import score_stage
 
 
 def score(

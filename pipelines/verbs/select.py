@@ -8,8 +8,8 @@ from cyclopts import Parameter
 from captioning.candidates import candidates_sql, checked_rule, choose
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.selection import Choice, SelectionReport
-from curation.selection import select as select_clips
+from curation.selections.selection import Choice, SelectionReport
+from curation.selections.selection import select as select_clips
 from pipelines.verbs.result import codes_text
 
 

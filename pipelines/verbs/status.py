@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.dataset import Dataset
-from curation.pace import fetch_pace
+from curation.download.pace import fetch_pace
 from curation.status import StageStatus
 from curation.status import status as stage_status
 from pipelines.progress import duration_text

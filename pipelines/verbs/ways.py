@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from curation.dataset import Dataset
+from curation.download.egress import Egress, egresses, pace_of
+from curation.download.fetch_queue import ROW_LINE, line_of
 from curation.download.source import Source
-from curation.egress import Egress, egresses, pace_of
-from curation.fetch_queue import ROW_LINE, line_of
 from pipelines.disk import DiskMark, parse_bytes
 from pipelines.doctor import require_recent_ytdlp
 from pipelines.routes import Address, Routing

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cut
-from curation.ffmpeg import ffmpeg_path
+from curation.programs.ffmpeg import ffmpeg_path
 
 
 @pytest.mark.slow

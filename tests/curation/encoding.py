@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from curation.ffmpeg import ffmpeg_path
+from curation.programs.ffmpeg import ffmpeg_path
 
 Encode = Callable[..., Path]
 

@@ -16,10 +16,10 @@ from curation import compact as module
 from curation import tables
 from curation.compact import compact, compact_if_many, compaction_lock
 from curation.dataset import Dataset
-from curation.deny import deny
 from curation.errors import LockedError
 from curation.status import status
 from curation.tables import REPLACES, SETTLED, SEVERAL, part_files, table_parts
+from curation.takedowns.deny import deny
 from tests.curation.made import MadeCut, MadeFetch
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

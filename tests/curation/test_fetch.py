@@ -11,10 +11,10 @@ from curation import fetch as fetch_module
 from curation.cut import Cut
 from curation.dataset import Dataset
 from curation.download.download import Download, Limits, Request
+from curation.download.fetch_queue import fetch_queue
 from curation.download.source import parse_source
 from curation.errors import ClipError, Code
 from curation.fetch import Fetch
-from curation.fetch_queue import fetch_queue
 from curation.lists.ingest import ingest
 from curation.segment import Segment
 from curation.status import status

@@ -10,10 +10,10 @@ from curation import fetch as fetch_module
 from curation.cut import Cut
 from curation.dataset import Dataset
 from curation.download.download import Download, Limits, Request
+from curation.download.fetch_queue import fetch_queue
 from curation.download.source import parse_source
 from curation.errors import ArgumentError
 from curation.fetch import Fetch
-from curation.fetch_queue import fetch_queue
 from curation.lists.ingest import ingest
 from curation.media import MediaStore
 from curation.segment import Segment

@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 from curation.dataset import Dataset
-from curation.egress import YOUTUBE, Gate
+from curation.download.egress import YOUTUBE, Gate
+from curation.download.pace import fetch_pace, save_gates
 from curation.errors import ArgumentError, Code
 from curation.lists.ingest import ingest
-from curation.pace import fetch_pace, save_gates
 from curation.reopen import reopen
 from curation.status import status
 from pipelines import runner

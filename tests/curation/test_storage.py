@@ -11,7 +11,7 @@ from curation import storage
 from curation.blobs import BlobReader, BlobWriter, erase
 from curation.errors import ArgumentError, DatasetError
 from curation.media import MediaStore
-from curation.selection import select
+from curation.selections.selection import select
 from curation.shards.generation import GenerationIndex
 from curation.shards.pack import pack
 from curation.shards.reader import Shards

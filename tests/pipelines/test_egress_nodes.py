@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from curation.dataset import Dataset
-from curation.egress import MIRROR
+from curation.download.egress import MIRROR
 from curation.schema import column, table
 from curation.stage import Stage, Work, each, how
 from curation.status import status

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from curation import egress
 from curation.dataset import Dataset
-from curation.egress import Pace
+from curation.download import egress
+from curation.download.egress import Pace
 from curation.errors import StoppedError
 from curation.lists.ingest import ingest
 from curation.status import status

@@ -9,11 +9,11 @@ import soundfile
 
 from curation import storage
 from curation.dataset import Dataset
-from curation.forget import forget
 from curation.keys import short_hash
-from curation.selection import select
+from curation.selections.selection import select
 from curation.shards.reader import Shards
 from curation.storage import Root
+from curation.takedowns.forget import forget
 from pipelines.verbs.fetch import fetch
 from pipelines.verbs.manifest import manifest
 from pipelines.verbs.measure import measure

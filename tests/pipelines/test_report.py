@@ -16,7 +16,7 @@ from curation.errors import ArgumentError, Code
 from curation.fetch import Fetch
 from curation.measure import Measure
 from curation.segment import Segment
-from curation.selection import select
+from curation.selections.selection import select
 from pipelines.report.examples import CLIPS_SHOWN, ROWS_A_CODE, Section, Shown
 from pipelines.report.page import write_page
 from pipelines.runner import Job, run

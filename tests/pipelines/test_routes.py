@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from curation.dataset import Dataset
-from curation.egress import Pace
+from curation.download.egress import Pace
+from curation.download.pace import fetch_pace
 from curation.errors import ClipError, Code, StoppedError
-from curation.pace import fetch_pace
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
 from curation.status import status

@@ -16,8 +16,8 @@ from curation.duplicates.found import DUPLICATES, found_path
 from curation.errors import ArgumentError, DatasetError
 from curation.keys import file_sha256
 from curation.measure import Measure
-from curation.selection import read_rows, select
-from curation.where import clips_where
+from curation.selections.selection import read_rows, select
+from curation.selections.where import clips_where
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from pipelines.main import make_app
 from pipelines.runner import Job, run
@@ -25,7 +25,7 @@ from pipelines.verbs.embed import embed
 from pipelines.verbs.index import index
 from pipelines.verbs.neighbours import neighbours
 from pipelines.verbs.query import QueryResult, Terms, open_index, query
-from pipelines.wiring import load_clap
+from pipelines.wiring.embedders import load_clap
 from retrieval_index.change import drop
 from retrieval_index.embed_text import caption_hash
 from retrieval_index.neighbours import Neighbours

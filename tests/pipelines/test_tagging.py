@@ -12,7 +12,7 @@ from curation.tag import read_scores
 from models.encoders.efficientat import MobileNet, MobileNetConfig
 from pipelines.verbs.agree import agree
 from pipelines.verbs.tag import tag
-from pipelines.wiring import load_tagger
+from pipelines.wiring.taggers import load_tagger
 from tests.models.encoders.tiny_ast import save_ast
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 from tests.retrieval_index.toy_embedder import tone

@@ -11,13 +11,13 @@ import pytest
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.measure import Measure
-from curation.selection import select
+from curation.selections.selection import select
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from pipelines.runner import Job, run
 from pipelines.verbs.embed import embed
 from pipelines.verbs.index import index
 from pipelines.verbs.query import query
-from pipelines.wiring import embed_stage, embedder_of, embedder_source, load_clap
+from pipelines.wiring.embedders import embed_stage, embedder_of, embedder_source, load_clap
 from retrieval_index.index import Index
 from retrieval_index.manifest import MANIFEST_FILE
 from retrieval_index.windows import mono

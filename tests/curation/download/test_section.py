@@ -17,8 +17,8 @@ from curation.download import section as sections
 from curation.download.download import Download, Limits, Request, Span
 from curation.download.section import is_reachable, require_sections, section_of, streamed
 from curation.errors import ClipError, Code, StoppedError
-from curation.ffmpeg import ffmpeg_path
 from curation.media import MediaStore
+from curation.programs.ffmpeg import ffmpeg_path
 from tests.curation.download.test_youtube import VIDEO_ID, session
 
 LENGTH_S = 120

@@ -18,7 +18,7 @@ from curation.download.session import Download, Limits, Request, Session
 from curation.download.source import parse_source
 from curation.download.youtube import bounded_format
 from curation.errors import ClipError, Code, StoppedError
-from curation.ffmpeg import ffmpeg_path
+from curation.programs.ffmpeg import ffmpeg_path
 from tests.curation.download.scripted import Scripted, answer, scripted
 
 VIDEO_ID = "3z0IT3bXm_E"

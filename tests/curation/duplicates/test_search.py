@@ -14,7 +14,7 @@ from curation.duplicates.search import Search, find_duplicates
 from curation.errors import ArgumentError, DatasetError
 from curation.guards import guard
 from curation.guards.guarded_sounds import add_sounds
-from curation.selection import Choice, read_rows, select
+from curation.selections.selection import Choice, read_rows, select
 from tests.curation.duplicates.recordings import RATE_HZ, clip_of, melody, run_stage, write_dataset
 
 SONG = melody(1, 14.0)

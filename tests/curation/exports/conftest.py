@@ -3,7 +3,7 @@
 import pytest
 
 from curation.dataset import Dataset
-from curation.selection import select
+from curation.selections.selection import select
 from curation.shards.pack import pack
 from tests.curation.made import Made
 

@@ -12,7 +12,7 @@ from curation.exports.audiox import PROMPTS, Music
 from curation.exports.export import export
 from curation.exports.target import MediaMode
 from curation.schema import column, table
-from curation.selection import select
+from curation.selections.selection import select
 from curation.stage import Stage
 from tests.curation.made import Made, write_facts
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from curation.dataset import Dataset
-from curation.deny import deny
 from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.exports import audiox, target
 from curation.exports.export import FORMATS, export
 from curation.exports.target import MediaMode
 from curation.keys import video_key
-from curation.selection import read_report, select
+from curation.selections.selection import read_report, select
+from curation.takedowns.deny import deny
 from pipelines.main import main
 from tests.curation.made import Made
 

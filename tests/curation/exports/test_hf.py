@@ -9,7 +9,7 @@ from curation.dataset import Dataset
 from curation.exports import hf
 from curation.exports.export import export
 from curation.exports.target import MediaMode
-from curation.selection import read_rows
+from curation.selections.selection import read_rows
 from tests.curation.exports.conftest import HOSTILE
 
 

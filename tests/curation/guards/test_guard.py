@@ -14,7 +14,7 @@ from curation.guards import guard
 from curation.guards.evaluation_lists import named
 from curation.guards.guarded_sounds import GUARD_SOUNDS, sounds_path
 from curation.lists.ingest import ingest
-from curation.selection import select
+from curation.selections.selection import select
 from curation.tables import write_parquet
 from tests.curation.made import Made
 

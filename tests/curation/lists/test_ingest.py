@@ -10,13 +10,13 @@ import pytest
 
 from curation import keys
 from curation.dataset import Dataset
-from curation.deny import deny
 from curation.errors import ArgumentError
 from curation.lists import ingest as module
 from curation.lists.ingest import ingest, list_name
 from curation.schema import TABLES
 from curation.status import status
 from curation.tables import part_files
+from curation.takedowns.deny import deny
 
 Write = Callable[[str, str | bytes], Path]
 VGGSOUND = "aaaaaaaaaaa,1,dog,train\naaaaaaaaaaa,20,cat,train\nbad row\nbbbbbbbbbbb,0,dog,test\n"

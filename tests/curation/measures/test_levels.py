@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from curation.ffmpeg import ffmpeg_path
 from curation.measures.levels import LevelMeter, SilenceMeter, TruePeakMeter, as_floats
+from curation.programs.ffmpeg import ffmpeg_path
 
 RATE_HZ = 48_000
 

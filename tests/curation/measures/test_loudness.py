@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from curation.ffmpeg import ffmpeg_path
 from curation.measures.loudness import CHANNEL_WEIGHTS, LoudnessMeter
+from curation.programs.ffmpeg import ffmpeg_path
 
 
 def integrated_lufs(sound: np.ndarray, rate_hz: int, block_samples: int = 100_000) -> float | None:

@@ -10,10 +10,9 @@ import pyarrow as pa
 import pytest
 
 from curation.dataset import Dataset
-from curation.deny import deny
 from curation.errors import ArgumentError, DatasetError
 from curation.keys import video_key
-from curation.selection import SELECTION, read_rows, select
+from curation.selections.selection import SELECTION, read_rows, select
 from curation.shards.generation import GenerationIndex, ShardInfo, generations
 from curation.shards.pack import pack
 from curation.shards.plan import cut_rows, plan_generation
@@ -21,6 +20,7 @@ from curation.shards.reader import Shards
 from curation.shards.verify import verify
 from curation.storage import Root
 from curation.tables import rows_to_table, write_parquet
+from curation.takedowns.deny import deny
 from tests.curation.made import Made
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError, StoppedError
-from curation.selection import read_rows, select
+from curation.selections.selection import read_rows, select
 from curation.shards import layout, write
 from curation.shards.pack import pack
 from curation.shards.verify import verify

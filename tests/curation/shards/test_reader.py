@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from curation.errors import DatasetError
-from curation.selection import select
+from curation.selections.selection import select
 from curation.shards import reader
 from curation.shards.pack import pack
 from curation.shards.reader import Shards

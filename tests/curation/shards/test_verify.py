@@ -11,7 +11,7 @@ import pytest
 
 from curation.errors import DatasetError
 from curation.keys import canonical
-from curation.selection import select
+from curation.selections.selection import select
 from curation.shards import layout
 from curation.shards.generation import GenerationIndex, ShardInfo
 from curation.shards.pack import pack

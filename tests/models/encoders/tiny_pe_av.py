@@ -77,7 +77,7 @@ def main() -> None:
     from transformers import PeAudioVideoModel
 
     from models.encoders.pe_av import PeAv
-    from pipelines.wiring import load_scorer
+    from pipelines.wiring.taggers import load_scorer
 
     judge = PeAv.from_pretrained(folder)
     random = torch.Generator().manual_seed(1)

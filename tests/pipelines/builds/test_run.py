@@ -13,7 +13,7 @@ from builds.made_media import write_video
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, PausedError, StoppedError
-from curation.selection import read_report
+from curation.selections.selection import read_report
 from curation.status import status
 from pipelines.builds import run as running
 from pipelines.builds.options import Step

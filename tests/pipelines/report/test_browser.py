@@ -14,7 +14,7 @@ from curation.errors import Code
 from curation.fetch import Fetch
 from curation.measure import Measure
 from curation.segment import Segment
-from curation.selection import select
+from curation.selections.selection import select
 from pipelines.report.page import write_page
 from pipelines.runner import Job, run
 from tests.curation.made import write_facts

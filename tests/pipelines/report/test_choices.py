@@ -7,7 +7,7 @@ import pyarrow as pa
 from curation import keys
 from curation.dataset import Dataset
 from curation.guards import guard
-from curation.selection import select
+from curation.selections.selection import select
 from curation.tables import write_parquet
 from pipelines.report.choices import Table, choices, duplicates, leaks, rules, selections
 from pipelines.report.examples import describe

@@ -7,7 +7,7 @@ import pytest
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
-from curation.selection import select
+from curation.selections.selection import select
 from pipelines.main import main
 from pipelines.verbs.pack import extend, pack, verify
 from pipelines.verbs.roots import roots

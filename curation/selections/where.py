@@ -1,0 +1,66 @@
+"""Which clips fulfil a condition, in the words of `select --where`; nothing is judged and nothing written.
+
+The condition may come from far away, so it is one expression of one query, and the connection that it runs in reads
+no file outside of the dataset.
+"""
+
+from collections.abc import Mapping
+
+import duckdb
+
+from curation.annotated import HUMAN_CAPTIONS
+from curation.dataset import Dataset
+from curation.errors import ArgumentError
+from curation.selections.judging import ALWAYS, DESCRIBED, divide_safely, execute, joined_sql
+from curation.views import quoted
+
+
+def clips_where(
+    dataset: Dataset, where: str, *, captions_sql: str | None = None, using: Mapping[str, str] | None = None
+) -> list[str]:
+    """The clips for which a condition is true; null counts as false.
+
+    Args:
+        dataset: The dataset; `cut` and `measure` must have run on it.
+        where: SQL condition over the tables that `select --where` has.
+        captions_sql: Query that gives `clip_id`, `text`, `source` of the captions that `clips.captions` shows; None
+            takes those by people.
+        using: Stage -> label, for stages that ran in several variants.
+
+    Returns:
+        clip_ids, sorted.
+
+    Raises:
+        ArgumentError: The condition is not SQL, or a stage has not run.
+    """
+    for stage in ALWAYS:
+        if not dataset.has_stage(stage):
+            raise ArgumentError(f"a condition needs stage {stage!r}, which has not run on {dataset.path}")
+    what = f"the condition {where!r}"
+    with dataset.connect() as connection:
+        divide_safely(connection)
+        execute(connection, DESCRIBED.format(captions=captions_sql or HUMAN_CAPTIONS), "the query for captions")
+        joined = joined_sql(connection, dataset, using or {}, [where])
+        query = f"CREATE TEMP TABLE matching AS SELECT DISTINCT clips.clip_id FROM {joined} WHERE (\n{where}\n)"
+        _confine(connection, dataset)
+        try:
+            statements = len(connection.extract_statements(query))
+        except duckdb.ParserException as error:
+            raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error
+        if statements != 1:
+            raise ArgumentError(f"{what} is more than one expression")
+        try:
+            execute(connection, query, what)
+        except duckdb.PermissionException as error:
+            raise ArgumentError(f"{what} reads what is outside of the dataset: {error}") from error
+        matching = connection.sql("SELECT clip_id FROM matching ORDER BY clip_id").to_arrow_table()
+        clip_ids: list[str] = matching["clip_id"].to_pylist()
+        return clip_ids
+
+
+def _confine(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+    """Let the connection read the dataset, spill where it did, and nothing else."""
+    spill = connection.sql("SELECT current_setting('temp_directory')").fetchall()[0][0]
+    places = ", ".join(quoted(f"{place}/") for place in (dataset.path, spill))
+    connection.execute(f"SET allowed_directories = [{places}]; SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")

@@ -1,0 +1,66 @@
+"""Codecs as the stage `encode` wants them."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from curation.dataset import Dataset
+from curation.encode import Encode
+from curation.errors import ArgumentError
+from pipelines.wiring.devices import UNLOADABLE
+
+if TYPE_CHECKING:
+    from models.codecs.codec import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class NumpyCodec:
+    """A codec as the stage `encode` wants it."""
+
+    codec: "Codec"
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate at which it wants sounds, Hz."""
+        return self.codec.sample_rate_hz
+
+    @property
+    def channels(self) -> int:
+        """Channels that it wants."""
+        return self.codec.channels
+
+    def encode(self, wave_CT: np.ndarray) -> np.ndarray:
+        """(C, T) float32 -> (F, D) float32."""
+        import torch
+
+        with torch.no_grad():
+            return self.codec.encode(torch.from_numpy(wave_CT)[None])[0].cpu().numpy()
+
+
+def load_numpy_codec(name_or_path: str) -> NumpyCodec:
+    """A codec from a folder or the Hub.
+
+    Raises:
+        ArgumentError: It cannot be loaded.
+    """
+    from models.codecs.codec import load_codec
+
+    try:
+        return NumpyCodec(load_codec(name_or_path))
+    except UNLOADABLE as error:
+        raise ArgumentError(f"no codec can be loaded from {name_or_path!r}: {error}") from error
+
+
+def encode_stage(dataset: Dataset, codec: str, *, called: str, frame_rate_hz: float, frame_size_px: int) -> Encode:
+    """The stage `encode` with a codec."""
+    return Encode(
+        codec=load_numpy_codec(codec).codec.identity(),
+        frame_rate_hz=frame_rate_hz,
+        frame_size_px=frame_size_px,
+        build=partial(load_numpy_codec, codec),
+        media=dataset.media,
+        blobs=dataset.root("latents"),
+        called=called,
+    )
