@@ -74,12 +74,12 @@ def _speaker(
 ) -> tuple[CaptionerIdentity, Callable[[], Captioner]]:
     """Who answers, and how it is made in a worker: a model in process, or a server."""
     if name.startswith(("http://", "https://")):
-        from captioning.chat_server import ChatCaptioner, ChatServer
+        from captioning.server.chat_server import ChatCaptioner, ChatServer
 
         server = ChatServer.at(name, concurrency=questions, decoding=decoding)
         return server.identity(), partial(ChatCaptioner, server)
-    from captioning import audio_language
-    from captioning.pretrained import Pretrained
+    from captioning.in_process import audio_language
+    from captioning.in_process.pretrained import Pretrained
 
     source = Pretrained.find(name, revision=revision)
     device = audio_language.default_device()

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from captioning.audio_language import builder, identity_of
 from captioning.candidates import candidates_sql, checked_rule, choose
 from captioning.caption import Caption
 from captioning.captioner import Captioner, CaptionerIdentity, Sound
 from captioning.decoding import Decoding, Drawing
+from captioning.in_process.audio_language import builder, identity_of
+from captioning.in_process.pretrained import Pretrained
 from captioning.labels import LabelCaptioner
-from captioning.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
 from captioning.score import SCORES
 from curation.dataset import Dataset

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from captioning.audio_language import AudioLanguageModel, builder, identity_of
 from captioning.captioner import Sound
 from captioning.decoding import Decoding, Drawing
-from captioning.families import FAMILIES
-from captioning.pretrained import Pretrained
+from captioning.in_process.audio_language import AudioLanguageModel, builder, identity_of
+from captioning.in_process.families import FAMILIES
+from captioning.in_process.pretrained import Pretrained
 from captioning.prompt import Prompt, load_prompt
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 from tests.captioning.tiny_models import TINY, qwen2_audio

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.pretrained import Pretrained
+from captioning.in_process.pretrained import Pretrained
 from curation.errors import ArgumentError
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from captioning.decoding import Drawing
-from captioning.draws import SeededChoice
+from captioning.in_process.draws import SeededChoice
 from curation.errors import ArgumentError
 
 

@@ -9,11 +9,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from captioning import chat_server as chat
 from captioning.captioner import Sound
-from captioning.chat_server import KEY_VARIABLE, ChatCaptioner, ChatServer
 from captioning.decoding import Decoding, Drawing
 from captioning.prompt import Prompt
+from captioning.server import chat_server as chat
+from captioning.server.chat_server import KEY_VARIABLE, ChatCaptioner, ChatServer
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 from tests.captioning.chat_stand_in import Asked, Reply, StandIn, chat_server
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, Self
 
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
 from captioning.decoding import Decoding, Drawing
-from captioning.draws import SeededChoice
-from captioning.families import CHUNK_S, SAMPLE_RATE_HZ, Family, family_of
-from captioning.pretrained import Pretrained
+from captioning.in_process.draws import SeededChoice
+from captioning.in_process.families import CHUNK_S, SAMPLE_RATE_HZ, Family, family_of
+from captioning.in_process.pretrained import Pretrained
 from captioning.prompt import Prompt
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from captioning.server_answer import LONGEST_WAIT_S, retry_after_s
+from captioning.server.server_answer import LONGEST_WAIT_S, retry_after_s
 
 
 @pytest.mark.parametrize(("header", "pause_s"), [(None, None), ("7", 7.0), ("0", 0.0), ("soon", None), ("-3", None)])

@@ -29,7 +29,7 @@ import soundfile
 from captioning.captioner import CaptionerIdentity, Sound, checked_answer
 from captioning.decoding import Decoding
 from captioning.prompt import Prompt
-from captioning.server_answer import LARGEST_ANSWER_BYTES, AgainError, read_answer
+from captioning.server.server_answer import LARGEST_ANSWER_BYTES, AgainError, read_answer
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 
 NAME = "chat-server"

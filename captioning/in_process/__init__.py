@@ -1,0 +1,1 @@
+"""Captioners in this process: audio-language models through transformers."""
