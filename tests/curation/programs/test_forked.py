@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import curation
+from curation import programs
 from curation.errors import StoppedError
 from curation.programs.contained import Finished, Limits
 from curation.programs.ffmpeg import input_options
@@ -16,7 +16,7 @@ from curation.programs.forked import Forked
 
 pytest_plugins = "tests.curation.encoding"
 
-PROBER = Path(curation.__file__).with_name("prober.py")
+PROBER = Path(programs.__file__).with_name("prober.py")
 SOUND = np.random.default_rng(1).normal(0, 0.1, (4_800, 1))
 
 MISCHIEF = """
