@@ -15,7 +15,7 @@ from models.audiox.objective import AudioXObjective, ConditionDrop, ObjectiveSet
 from models.codecs.codec import Codec
 from models.diffusion.times import TimeDraw
 from models.training.ema import EmaSettings
-from models.training.loop import OnReport, TrainSettings, train
+from models.training.loop import OnReport, TrainSettings, Watchers, train
 from models.training.prefetch import BatchAt
 from models.training.run_folder import open_run
 from models.training.schedule import Schedule
@@ -135,7 +135,7 @@ def train_audiox(
     network.to(device)
     encoders = sources.encoders(device)
     objective = AudioXObjective(recipe.objective, encoders)
-    state = train(network, objective, batch_at, recipe.training, folder=folder, on_report=on_report)
+    state = train(network, objective, batch_at, recipe.training, folder=folder, watchers=Watchers(report=on_report))
     if state.clips_seen < recipe.training.total_clips:
         return None
     averaged = state.ema.network

@@ -1,25 +1,34 @@
 """The state of a run, and its checkpoints on disk. A checkpoint is whole or it is not there.
 
-    checkpoints/step-000400/network.safetensors     trained weights
-                            ema.safetensors         their moving average
-                            optimizer.safetensors   `<parameter>/<quantity>`, for every quantity the optimizer keeps
-                            progress.json           step, clips seen, seconds
+    checkpoints/step-000400/network-00001-of-00002.safetensors     trained weights
+                            ema-...                                their moving average
+                            optimizer-...                          `<parameter>/<quantity>`, for all that is kept
+                            progress.json                          step, clips seen, seconds
 
-It is written under another name, synced, and renamed; what a kill left behind is removed by the next save.
+Each process copies its share of the tensors and writes it in a thread, beside the steps; the folder has another name
+until all have. Tensors are whole, whoever writes them, so any number of processes goes on from any checkpoint.
 """
 
 import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from models.training.ema import Ema
+from models.training.posthoc import PowerAverages
+from models.training.world import World
 
 _NAME = re.compile(r"step-(\d{6,})")
 _PARTIAL = ".partial-"
@@ -32,7 +41,8 @@ class TrainingState:
     Attributes:
         network: The trained network.
         ema: Its moving average.
-        optimizer: Over the network's parameters.
+        optimizers: Over the network's parameters.
+        powers: Further averages, from which one of any width is made after the run; None where none are kept.
         step: Steps done; also the number of the next batch.
         clips_seen: Clips those steps saw.
         seconds: Time they took, over all starts of the run.
@@ -40,64 +50,128 @@ class TrainingState:
 
     network: nn.Module
     ema: Ema
-    optimizer: torch.optim.Optimizer
+    optimizers: tuple[torch.optim.Optimizer, ...]
+    powers: PowerAverages | None = None
     step: int = 0
     clips_seen: int = 0
     seconds: float = 0.0
 
 
-def save_checkpoint(state: TrainingState, folder: Path, *, keep: int) -> Path:
-    """Writes `folder/step-...` and then removes all but the newest `keep`.
+Tensors = dict[str, Tensor]
 
-    Returns:
-        The checkpoint's folder; one that is there already is left as it is.
 
-    Raises:
-        ValueError: if `keep` is below 1.
+@dataclass(slots=True)
+class Checkpoints:
+    """The checkpoints of a run, in a folder. Use it as a context: leaving it waits for the last to be written.
+
+    Args:
+        folder: Made if it is not there.
+        keep: Checkpoints kept, at least 1.
+        world: The processes that write together.
     """
-    if keep < 1:
-        raise ValueError(f"keep is {keep}: at least the newest checkpoint must stay")
-    folder.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left_over)
-    final = folder / f"step-{state.step:06d}"
-    if not final.exists():
-        partial = folder / f"{_PARTIAL}{final.name}"
-        partial.mkdir()
-        _write(partial / "network.safetensors", state.network.state_dict())
-        _write(partial / "ema.safetensors", state.ema.network.state_dict())
-        _write(partial / "optimizer.safetensors", _optimizer_tensors(state))
+
+    folder: Path
+    keep: int
+    world: World = field(default_factory=lambda: World(device=torch.device("cpu")))
+    _thread: ThreadPoolExecutor = field(init=False)
+    _writing: Future[None] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"keep is {self.keep}: at least the newest checkpoint must stay")
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+
+    def __enter__(self) -> Self:
+        if self.world.is_first:
+            for left_over in self.folder.glob(f"{_PARTIAL}*"):
+                shutil.rmtree(left_over)
+        self.world.wait()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.wait()
+        self._thread.shutdown()
+
+    def wait(self) -> None:
+        """Goes on when what was saved is on the disk.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def save(self, state: TrainingState) -> Path:
+        """Copies the state, writes `folder/step-...` beside what goes on, then removes all but the newest `keep`.
+
+        Returns:
+            The checkpoint's folder, which is there after `wait`; one that is there already is left as it is.
+        """
+        self.wait()
+        final = self.folder / f"step-{state.step:06d}"
+        if final.exists():
+            self._writing = self._thread.submit(self._remove_old)
+            return final
+        parts = {name: self._share(tensors) for name, tensors in _tensors(state).items()}
         progress = {"step": state.step, "clips_seen": state.clips_seen, "seconds": round(state.seconds, 3)}
-        (partial / "progress.json").write_text(json.dumps(progress, indent=1) + "\n")
-        sync_path(partial / "progress.json")
-        sync_path(partial)
-        partial.rename(final)
-        sync_path(folder)
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
-    return final
+        self._writing = self._thread.submit(self._write, final, parts, progress)
+        return final
 
+    def _share(self, tensors: Iterator[tuple[str, Tensor]]) -> Tensors:
+        """Copies of every `size`-th tensor; sharded ones are gathered by all processes together."""
+        share = {}
+        for number, (name, tensor) in enumerate(tensors):
+            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            if number % self.world.size == self.world.rank:
+                share[name] = whole.detach().to("cpu", copy=True).contiguous()
+        return share
 
-def restore_newest(state: TrainingState, folder: Path) -> Path | None:
-    """Brings the newest checkpoint of a folder into a state that was built in the same way.
+    def _write(self, final: Path, parts: dict[str, Tensors], progress: dict[str, float]) -> None:
+        partial = self.folder / f"{_PARTIAL}{final.name}"
+        partial.mkdir(parents=True, exist_ok=True)
+        for name, tensors in parts.items():
+            path = partial / f"{name}-{self.world.rank + 1:05d}-of-{self.world.size:05d}.safetensors"
+            save_file(tensors, path)
+            sync_path(path)
+        self.world.wait_beside()
+        if self.world.is_first:
+            (partial / "progress.json").write_text(json.dumps(progress, indent=1) + "\n")
+            sync_path(partial / "progress.json")
+            sync_path(partial)
+            partial.rename(final)
+            sync_path(self.folder)
+            self._remove_old()
+        self.world.wait_beside()
 
-    Returns:
-        The checkpoint, or None where there is none (the state is then left alone).
+    def _remove_old(self) -> None:
+        if self.world.is_first:
+            for old in checkpoints(self.folder)[: -self.keep]:
+                shutil.rmtree(old)
 
-    Raises:
-        ValueError: if its tensors are not those of this network or optimizer.
-    """
-    found = checkpoints(folder)
-    if not found:
-        return None
-    newest = found[-1]
-    _fill(state.network, newest / "network.safetensors")
-    _fill(state.ema.network, newest / "ema.safetensors")
-    _fill_optimizer(state, newest / "optimizer.safetensors")
-    progress = json.loads((newest / "progress.json").read_text())
-    state.step, state.clips_seen = int(progress["step"]), int(progress["clips_seen"])
-    state.seconds = float(progress["seconds"])
-    return newest
+    def restore(self, state: TrainingState) -> Path | None:
+        """Brings the newest checkpoint into a state that was built in the same way.
+
+        Returns:
+            The checkpoint, or None where there is none (the state is then left alone).
+
+        Raises:
+            ValueError: if its tensors are not those of this network or optimizer.
+        """
+        found = checkpoints(self.folder)
+        if not found:
+            return None
+        newest = found[-1]
+        for name, module in _modules(state).items():
+            _fill(module, newest, name)
+        _fill_optimizers(state, newest)
+        progress = read_progress(newest)
+        state.step, state.clips_seen = int(progress["step"]), int(progress["clips_seen"])
+        state.seconds = float(progress["seconds"])
+        return newest
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -106,6 +180,12 @@ def checkpoints(folder: Path) -> list[Path]:
         return []
     found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found)]
+
+
+def read_progress(checkpoint: Path) -> dict[str, float]:
+    """Step, clips seen and seconds of a checkpoint."""
+    progress: dict[str, float] = json.loads((checkpoint / "progress.json").read_text())
+    return progress
 
 
 def sync_path(path: Path) -> None:
@@ -117,42 +197,75 @@ def sync_path(path: Path) -> None:
         os.close(handle)
 
 
-def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
-    sync_path(path)
-
-
-def _fill(network: nn.Module, path: Path) -> None:
-    given, own = load_file(path), network.state_dict()
-    if different := sorted(given.keys() ^ own.keys()):
-        raise ValueError(f"{path}: tensors {different[:4]} are not in both file and network: was it another recipe?")
-    for name, tensor in own.items():
-        if given[name].shape != tensor.shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(given[name].shape)} there, {tuple(tensor.shape)} in the network"
-            )
-    network.load_state_dict(given)
-
-
-def _parameter_names(state: TrainingState) -> dict[Tensor, str]:
-    return {parameter: name for name, parameter in state.network.named_parameters()}
-
-
-def _optimizer_tensors(state: TrainingState) -> dict[str, Tensor]:
-    names = _parameter_names(state)
+def _modules(state: TrainingState) -> dict[str, nn.Module]:
+    averages = state.powers.networks if state.powers is not None else ()
     return {
-        f"{names[parameter]}/{quantity}": value
-        for parameter, kept in state.optimizer.state.items()
-        for quantity, value in kept.items()
+        "network": state.network,
+        "ema": state.ema.network,
+        **{f"power{number}": network for number, network in enumerate(averages)},
     }
 
 
-def _fill_optimizer(state: TrainingState, path: Path) -> None:
-    parameters = {name: parameter for parameter, name in _parameter_names(state).items()}
-    state.optimizer.state.clear()
-    for key, value in load_file(path).items():
+def _tensors(state: TrainingState) -> dict[str, Iterator[tuple[str, Tensor]]]:
+    found = {name: iter(module.state_dict().items()) for name, module in _modules(state).items()}
+    return {**found, "optimizer": _optimizer_tensors(state)}
+
+
+def _optimizer_tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
+    names: dict[Tensor, str] = {parameter: name for name, parameter in state.network.named_parameters()}
+    for optimizer in state.optimizers:
+        for parameter, kept in optimizer.state.items():
+            for quantity, value in kept.items():
+                yield f"{names[parameter]}/{quantity}", value
+
+
+def _read(folder: Path, name: str) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of one kind, from as many files as processes wrote."""
+    for path in sorted(folder.glob(f"{name}-*-of-*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118  -- not a mapping
+                yield key, file.get_tensor(key)
+
+
+def _put(own: Tensor, given: Tensor) -> None:
+    """Copies a whole tensor into one that may be a shard."""
+    if isinstance(own, DTensor):
+        given = distribute_tensor(given.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
+    own.copy_(given)
+
+
+@torch.no_grad()
+def _fill(network: nn.Module, folder: Path, name: str) -> None:
+    own, seen = network.state_dict(), set()
+    for key, given in _read(folder, name):
+        seen.add(key)
+        if key in own and own[key].shape != given.shape:
+            raise ValueError(
+                f"{folder}: {key} is {tuple(given.shape)} there, {tuple(own[key].shape)} in the network: "
+                "was it another recipe?"
+            )
+    if different := sorted(seen ^ own.keys()):
+        raise ValueError(f"{folder}: {name} differs in {different[:4]} from the network: was it another recipe?")
+    for key, given in _read(folder, name):
+        _put(own[key], given)
+
+
+@torch.no_grad()
+def _fill_optimizers(state: TrainingState, folder: Path) -> None:
+    parameters = dict(state.network.named_parameters())
+    owners = {
+        one: optimizer for optimizer in state.optimizers for group in optimizer.param_groups for one in group["params"]
+    }
+    for optimizer in state.optimizers:
+        optimizer.state.clear()
+    for key, given in _read(folder, "optimizer"):
         name, quantity = key.rsplit("/", 1)
         if name not in parameters:
-            raise ValueError(f"{path}: {name} is no parameter of this network: was it another recipe?")
+            raise ValueError(f"{folder}: {name} is no parameter of this network: was it another recipe?")
         parameter = parameters[name]
-        state.optimizer.state[parameter][quantity] = value.to(parameter.device)
+        if given.shape == parameter.shape:
+            value = torch.zeros_like(parameter, requires_grad=False)
+            _put(value, given)
+        else:  # the count of steps
+            value = given.to(parameter.device)
+        owners[parameter].state[parameter][quantity] = value

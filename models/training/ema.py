@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +50,12 @@ class Ema:
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
         """average = decay * average + (1 - decay) * weights."""
-        averages: list[Tensor] = list(self.network.parameters())
-        torch._foreach_lerp_(averages, list(network.parameters()), 1 - decay)
+        averages: list[Tensor] = [local(one) for one in self.network.parameters()]
+        torch._foreach_lerp_(averages, [local(one) for one in network.parameters()], 1 - decay)
         for average, buffer in zip(self.network.buffers(), network.buffers(), strict=True):
             average.copy_(buffer)
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a sharded tensor that is here; any other tensor itself."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -2,27 +2,37 @@
 
 It knows no system, no data format and no command line. A run is determined by its settings and its batches: batch b and
 the numbers that step b draws are functions of the seed and b, so that a run that was stopped, or killed, goes on by
-being started again, and on a CPU comes to the same bits as one that never stopped. Progress is counted in clips seen.
+being started again, on any number of processes, and on one CPU comes to the same bits as one that never stopped.
+Progress is counted in clips seen. The same function trains on one device, under `torchrun` and under Ray Train.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from models.training.checkpoint import TrainingState, restore_newest, save_checkpoint
+from models.training.checkpoint import Checkpoints, TrainingState, read_progress
+from models.training.checkpoint import checkpoints as checkpoints_in
 from models.training.ema import Ema, EmaSettings
+from models.training.execution import Execution, prepare_blocks, shard
+from models.training.flops import flops_a_clip, peak_flops
+from models.training.gradients import Gradients, Notice, unsharded
 from models.training.interrupt import StopWish
-from models.training.meter import Meter
+from models.training.meter import Meter, Yardstick
+from models.training.optimizers import OptimizerSettings, optimizers_of
+from models.training.posthoc import PowerAverages, save_snapshots
 from models.training.prefetch import BatchAt, Prefetch
 from models.training.run_folder import ReportLog
 from models.training.schedule import Schedule
-from models.training.step import Batch, Objective, StepResult, sample_rngs
+from models.training.step import Batch, Objective
+from models.training.world import World
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,9 +44,11 @@ class TrainSettings:
         total_clips: The run ends once so many clips were seen.
         schedule: Of the learning rate.
         ema: Of the average of the weights.
-        weight_decay: Of AdamW, on matrices only: not on gains, biases and single vectors.
-        betas: Of AdamW.
+        optimizer: Of the optimizers.
         clip_norm: Gradients are scaled down to this norm over all parameters.
+        snapshot_every_clips: How often averages are kept, of which one of any width can be made after the run
+            (`posthoc.py`); None: never.
+        clip_seconds: Length of a clip, s, for the report; None where a clip is no sound.
         report_every_clips: How often a line is logged.
         save_every_clips: How often a checkpoint is written (and always at the end).
         evaluate_every_clips: How often `on_evaluate` is called, and at the end.
@@ -47,31 +59,47 @@ class TrainSettings:
     total_clips: int
     schedule: Schedule
     ema: EmaSettings
-    weight_decay: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.99)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     clip_norm: float = 1.0
+    snapshot_every_clips: int | None = None
+    clip_seconds: float | None = None
     report_every_clips: int = 1_000
     save_every_clips: int = 100_000
     evaluate_every_clips: int = 100_000
     keep: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("total_clips", "report_every_clips", "save_every_clips", "evaluate_every_clips", "keep"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        counts = ("total_clips", "report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
+        for name in (*counts, "snapshot_every_clips"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}: it must be at least 1")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: it cannot be negative")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay is {self.weight_decay}: it cannot be negative")
         if not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}: it must be above 0")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas are {self.betas}: each goes from 0 to below 1")
+        if self.clip_seconds is not None and not self.clip_seconds > 0:
+            raise ValueError(f"clip_seconds is {self.clip_seconds}: it must be above 0")
 
 
 Report = Mapping[str, float]
 OnReport = Callable[[Report], None]
 OnEvaluate = Callable[[TrainingState], Report]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watchers:
+    """Who is told what; all but `evaluate` by the first process alone.
+
+    Attributes:
+        report: Each line of the log.
+        evaluate: The state, as often as the settings say; what it returns goes into the log. Every process calls it,
+            and it draws no global random numbers.
+        notice: What a person should know, as that the memory did not suffice.
+    """
+
+    report: OnReport | None = None
+    evaluate: OnEvaluate | None = None
+    notice: Notice | None = None
 
 
 def train(
@@ -81,19 +109,22 @@ def train(
     settings: TrainSettings,
     *,
     folder: Path,
-    on_report: OnReport | None = None,
-    on_evaluate: OnEvaluate | None = None,
+    world: World | None = None,
+    execution: Execution | None = None,
+    watchers: Watchers | None = None,
 ) -> TrainingState:
     """Trains a network on the device it is on, from its newest checkpoint if it has one.
 
     Args:
         network: Its parameters that need a gradient are trained.
-        objective: Called once a step.
-        batch_at: Batch b, a mapping with `keys`; called in a thread, ahead of the steps.
+        objective: Called once a micro-batch.
+        batch_at: This process's rows of batch b (`World.rows`), a mapping with `keys`, whose values have an entry a
+            clip or are None; called in threads, ahead of the steps.
         settings: Of the run.
-        folder: Of the run: `checkpoints/` and `log.jsonl` are written there.
-        on_report: Called with each line of the log.
-        on_evaluate: Called with the state; what it returns goes into the log. It draws no global random numbers.
+        folder: Of the run: `checkpoints/`, `averages/` and `log.jsonl` are written there.
+        world: The processes; None: this one alone.
+        execution: How the run is executed.
+        watchers: Who is told what.
 
     Returns:
         The state at the end, or where Ctrl-C or SIGTERM stopped the run; `clips_seen` tells which.
@@ -102,71 +133,161 @@ def train(
         FloatingPointError: if a loss or a gradient is not finite; says which samples. The weights are then as
             before that step, and are not saved.
     """
-    state = starting_state(network, settings)
-    restore_newest(state, folder / "checkpoints")
+    world = world or World(device=next(network.parameters()).device)
+    execution, watchers = execution or Execution(), watchers or Watchers()
+    newest = next(reversed(checkpoints_in(folder / "checkpoints")), None)
+    is_over = newest is not None and read_progress(newest)["clips_seen"] >= settings.total_clips
+    flops = None if is_over else flops_a_clip(network, objective, batch_at(0), seed=settings.seed)
+    state = starting_state(network, settings, world=world, execution=execution)
     folder.mkdir(parents=True, exist_ok=True)
-    log = ReportLog(folder / "log.jsonl", after_step=state.step)
-    device = next(network.parameters()).device
-    meter, before = Meter(), state.clips_seen
-    with StopWish() as stop, Prefetch(batch_at, first=state.step) as batches:
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep, world=world))
+        checkpoints.restore(state)
+        prepare_blocks(network, execution)
+        peak = peak_flops(world.device)
+        run = _Run(
+            state=state,
+            settings=settings,
+            gradients=Gradients(
+                network,
+                objective,
+                world=world,
+                execution=execution,
+                seed=settings.seed,
+                notice=watchers.notice or (lambda text: None),
+            ),
+            world=world,
+            meter=Meter(
+                world,
+                Yardstick(
+                    clip_seconds=settings.clip_seconds,
+                    flops_a_clip=flops,
+                    peak_flops=peak * world.size if peak else None,
+                ),
+            ),
+            log=ReportLog(folder / "log.jsonl", after_step=state.step) if world.is_first else None,
+            watchers=watchers,
+            folder=folder,
+        )
+        stop = stack.enter_context(StopWish())
+        batches = stack.enter_context(Prefetch(batch_at, state.step, threads=execution.loader_threads))
+        run.go(batches, checkpoints, stop)
+    return state
+
+
+def starting_state(
+    network: nn.Module, settings: TrainSettings, *, world: World | None = None, execution: Execution | None = None
+) -> TrainingState:
+    """The state of a run before its first step: the averages, and the optimizers over the network, spread if asked."""
+    ema = Ema(network)
+    powers = PowerAverages(network) if settings.snapshot_every_clips is not None else None
+    if world is not None and world.size > 1 and execution is not None and execution.spread == "shards":
+        for one in (network, ema.network, *(powers.networks if powers else ())):
+            shard(one, world)
+    return TrainingState(network=network, ema=ema, powers=powers, optimizers=optimizers_of(network, settings.optimizer))
+
+
+@dataclass(kw_only=True, slots=True)
+class _Run:
+    """One start of a run."""
+
+    state: TrainingState
+    settings: TrainSettings
+    gradients: Gradients
+    world: World
+    meter: Meter
+    log: ReportLog | None
+    watchers: Watchers
+    folder: Path
+
+    def go(self, batches: Prefetch, checkpoints: Checkpoints, stop: StopWish) -> None:
+        """Steps until the end, or until a process is asked to stop."""
+        state, settings = self.state, self.settings
+        before, stops = state.clips_seen, self._any_asks(stop)
         while True:
+            stops = stops or (self.world.size == 1 and stop.asked)  # several agree within a step
             done, moved = state.clips_seen >= settings.total_clips, state.clips_seen > before
-            if on_evaluate and _due(before, state.clips_seen, settings.evaluate_every_clips, done and moved):
-                _log({**_place(state), **on_evaluate(state)}, log, on_report)
-            if _due(before, state.clips_seen, settings.save_every_clips, done or stop.asked):
-                save_checkpoint(state, folder / "checkpoints", keep=settings.keep)
-            if done or stop.asked:
-                return state
+            if _due(before, state.clips_seen, settings.evaluate_every_clips, done and moved):
+                self._evaluate()
+            if self._snapshot_is_due(before, done and moved):
+                self._snapshot()
+            if _due(before, state.clips_seen, settings.save_every_clips, done or stops):
+                checkpoints.save(state)
+            if done or stops:
+                return
             begun, before = time.perf_counter(), state.clips_seen
-            with meter.waiting():
-                batch = on_device(batches.next(), device)
-            take_step(state, objective, batch, settings, meter)
+            with self.meter.waiting():
+                batch = on_device(batches.next(), self.world.device)
+            stops = self.step(batch, stop)
             state.seconds += time.perf_counter() - begun
             last = state.clips_seen >= settings.total_clips
             if _due(before, state.clips_seen, settings.report_every_clips, last):
-                _log({**_place(state), **meter.report(), "learning_rate": _rate(state, settings)}, log, on_report)
+                self._tell({**self.meter.report(), "learning_rate": self._rate(state.clips_seen)})
 
+    def step(self, batch: Batch, stop: StopWish) -> bool:
+        """One step: gradients, the optimizers, the averages. Returns whether a process asks to stop."""
+        state = self.state
+        clips = len(batch["keys"]) * self.world.size
+        state.network.train()
+        result = self.gradients.of(batch, step=state.step, first_clip=state.clips_seen)
+        norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), self.settings.clip_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        own = torch.stack([result.loss.float(), torch.tensor(float(stop.asked), device=result.loss.device)])
+        is_own_finite = bool(own[0].isfinite())
+        loss_sum, asked = self.world.summed(own.clone()).tolist()
+        loss, gradient_norm = loss_sum / self.world.size, float(norm)
+        if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
+            state.network.zero_grad()
+            keys = ", ".join(batch["keys"]) if not is_own_finite or math.isfinite(loss) else "another process's"
+            raise FloatingPointError(
+                f"step {state.step + 1}: loss {loss}, gradient norm {gradient_norm}; nothing was changed. "
+                f"Look at its samples: {keys}"
+            )
+        for optimizer in state.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self._rate(state.clips_seen + clips)
+            optimizer.step()
+        state.network.zero_grad()
+        state.ema.update(state.network, self.settings.ema.decay(clips, state.clips_seen))
+        if state.powers is not None:
+            state.powers.update(state.network, clips=clips, clips_before=state.clips_seen)
+        state.step += 1
+        state.clips_seen += clips
+        self.meter.add(result, loss=loss, gradient_norm=gradient_norm, clips=clips)
+        return bool(asked > 0)
 
-def starting_state(network: nn.Module, settings: TrainSettings) -> TrainingState:
-    """The state of a run before its first step: AdamW (fused where torch has it) and the average, over the network."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    vectors = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trained)
-    optimizer = torch.optim.AdamW(groups, lr=settings.schedule.peak, betas=settings.betas, fused=fused)
-    return TrainingState(network=network, ema=Ema(network), optimizer=optimizer)
+    def _any_asks(self, stop: StopWish) -> bool:
+        asked = torch.tensor(float(stop.asked), device=self.world.device)
+        return bool(self.world.summed(asked).item())
 
+    def _rate(self, clips: int) -> float:
+        return self.settings.schedule.rate(clips, self.settings.total_clips)
 
-def take_step(
-    state: TrainingState, objective: Objective, batch: Batch, settings: TrainSettings, meter: Meter
-) -> StepResult:
-    """One step: loss, gradients, the optimizer, the average. Steps and clips are counted last."""
-    clips = len(batch["keys"])
-    # What modules draw themselves (dropout) comes from torch's own generator: set by the step, a resume repeats it.
-    torch.manual_seed(settings.seed * 1_000_003 + state.step)
-    device = next(state.network.parameters()).device
-    state.network.train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-        result = objective(state.network, batch, sample_rngs(settings.seed, state.clips_seen, clips))
-    result.loss.backward()  # type: ignore[no-untyped-call]
-    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
-    loss, gradient_norm = torch.stack([result.loss.detach().float(), norm.float()]).tolist()
-    if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
-        state.optimizer.zero_grad()
-        raise FloatingPointError(
-            f"step {state.step + 1}: loss {loss}, gradient norm {gradient_norm}; nothing was changed. "
-            f"Look at its samples: {', '.join(batch['keys'])}"
-        )
-    for group in state.optimizer.param_groups:
-        group["lr"] = settings.schedule.rate(state.clips_seen + clips, settings.total_clips)
-    state.optimizer.step()
-    state.optimizer.zero_grad()
-    state.ema.update(state.network, settings.ema.decay(clips, state.clips_seen))
-    state.step += 1
-    state.clips_seen += clips
-    meter.add(result, loss=loss, gradient_norm=gradient_norm, clips=clips)
-    return result
+    def _evaluate(self) -> None:
+        if self.watchers.evaluate is not None:
+            with unsharded(self.state.ema.network):
+                self._tell(self.watchers.evaluate(self.state))
+
+    def _snapshot_is_due(self, before: int, last: bool) -> bool:
+        every = self.settings.snapshot_every_clips
+        return every is not None and _due(before, self.state.clips_seen, every, last)
+
+    def _snapshot(self) -> None:
+        if self.state.powers is not None:
+            save_snapshots(
+                self.state.powers,
+                self.folder / "averages",
+                clips=self.state.clips_seen,
+                is_first=self.world.is_first,
+            )
+
+    def _tell(self, report: Report) -> None:
+        state = self.state
+        place = {"step": state.step, "clips_seen": state.clips_seen, "seconds": round(state.seconds, 3)}
+        if self.log is not None:
+            self.log.add({**place, **report})
+            if self.watchers.report is not None:
+                self.watchers.report({**place, **report})
 
 
 def on_device(batch: Batch, device: torch.device) -> dict[str, Any]:
@@ -180,17 +301,3 @@ def on_device(batch: Batch, device: torch.device) -> dict[str, Any]:
 def _due(before: int, now: int, every: int, last: bool) -> bool:
     """Whether a multiple of `every` was passed by the step from `before` to `now`, or this is the last chance."""
     return last or before // every != now // every
-
-
-def _place(state: TrainingState) -> dict[str, float]:
-    return {"step": state.step, "clips_seen": state.clips_seen, "seconds": round(state.seconds, 3)}
-
-
-def _rate(state: TrainingState, settings: TrainSettings) -> float:
-    return settings.schedule.rate(state.clips_seen, settings.total_clips)
-
-
-def _log(report: Report, log: ReportLog, on_report: OnReport | None) -> None:
-    log.add(report)
-    if on_report is not None:
-        on_report(report)

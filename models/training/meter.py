@@ -1,20 +1,45 @@
 """What a run reports between two lines of its log. Times and means only; it decides nothing."""
 
+import resource
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from models.training.step import StepResult
+from models.training.world import World
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Yardstick:
+    """By what clips are measured.
+
+    Attributes:
+        clip_seconds: Length of a clip, s; None where a clip is no sound.
+        flops_a_clip: See `flops.py`.
+        peak_flops: What all devices can do together, FLOP/s; None where that is not known.
+    """
+
+    clip_seconds: float | None = None
+    flops_a_clip: float | None = None
+    peak_flops: float | None = None
 
 
 class Meter:
-    """Gathers steps until `report`, which empties it."""
+    """Gathers steps until `report`, which empties it.
 
-    def __init__(self) -> None:
+    Args:
+        world: The processes; clips and losses are of all of them, times are this one's.
+        yardstick: By what clips are measured.
+    """
+
+    def __init__(self, world: World | None = None, yardstick: Yardstick | None = None) -> None:
+        self._world = world or World(device=torch.device("cpu"))
+        self._yardstick = yardstick or Yardstick()
         self._start()
 
     @contextmanager
@@ -25,7 +50,7 @@ class Meter:
         self._waited_s += time.perf_counter() - begun
 
     def add(self, result: StepResult, *, loss: float, gradient_norm: float, clips: int) -> None:
-        """Counts one step."""
+        """Counts one step: `loss` and `clips` of all processes, `result.tallies` of this one."""
         self._steps += 1
         self._clips += clips
         self._loss += loss * clips
@@ -34,20 +59,37 @@ class Meter:
             self._tallies[name].append(tally)
 
     def report(self) -> dict[str, float]:
-        """Means since the last report: loss, gradient norm, named tallies, clips a second, share of waiting."""
+        """Since the last report: means of loss, gradient norm and named tallies; rates; waiting; memory at most."""
         seconds = max(time.perf_counter() - self._begun, 1e-9)
+        clips_per_s = self._clips / seconds
         report = {
             "loss": self._loss / max(1, self._clips),
             "gradient_norm": self._gradient_norm / max(1, self._steps),
-            "clips_per_s": self._clips / seconds,
+            "clips_per_s": clips_per_s,
             "data_wait_fraction": self._waited_s / seconds,
+            "memory_gb": self._memory_gb(),
         }
-        for name, tallies in self._tallies.items():
-            total, count = torch.stack(tallies).double().sum(0).tolist()
+        if self._yardstick.clip_seconds is not None:
+            report["audio_s_per_s"] = clips_per_s * self._yardstick.clip_seconds
+        if self._yardstick.flops_a_clip is not None:
+            report["tflop_per_s"] = clips_per_s * self._yardstick.flops_a_clip / 1e12
+            if self._yardstick.peak_flops is not None:
+                report["mfu"] = clips_per_s * self._yardstick.flops_a_clip / self._yardstick.peak_flops
+        for name, tallies in sorted(self._tallies.items()):
+            total, count = self._world.summed(torch.stack(tallies).double().sum(0)).tolist()
             if count:
                 report[name] = total / count
         self._start()
         return report
+
+    def _memory_gb(self) -> float:
+        """The most that was in use: on the GPU since the last report; on a CPU the process's, since its start."""
+        device = self._world.device
+        if device.type != "cuda":
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+        used = torch.cuda.max_memory_allocated(device) / 1024**3
+        torch.cuda.reset_peak_memory_stats(device)
+        return used
 
     def _start(self) -> None:
         self._begun = time.perf_counter()

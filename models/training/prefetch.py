@@ -1,4 +1,4 @@
-"""Batches made ahead of the step, by one thread. It reads nothing itself and holds no position: b is the position."""
+"""Batches made ahead of the step, by threads. It reads nothing itself and holds no position: b is the position."""
 
 from collections import deque
 from collections.abc import Callable
@@ -9,21 +9,22 @@ from typing import Self
 from models.training.step import Batch
 
 BatchAt = Callable[[int], Batch]
-"""Batch b of a run: a function of b (and of the run's seed), so that a run resumes at any b."""
+"""Batch b of a run, or a process's rows of it: a function of b (and of the run's seed), so that a run resumes at any
+b. It is called in several threads at once where a run has several."""
 
 
 class Prefetch:
-    """Calls `batch_at(first)`, `batch_at(first + 1)`, ... in a thread, `depth` ahead.
+    """Calls `batch_at(first)`, `batch_at(first + 1)`, ... in threads, and gives the results in order.
 
-    What goes wrong in the thread is raised by `next`. Use it as a context: leaving it ends the thread.
+    What goes wrong in a thread is raised by `next`. Use it as a context: leaving it ends the threads.
     """
 
-    def __init__(self, batch_at: BatchAt, first: int, depth: int = 2) -> None:
+    def __init__(self, batch_at: BatchAt, first: int, *, threads: int = 1) -> None:
         self._batch_at = batch_at
         self._asked = first
-        self._depth = depth
+        self._depth = threads + 1
         self._coming: deque[Future[Batch]] = deque()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batches")
+        self._threads = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="batches")
 
     def __enter__(self) -> Self:
         self._ask()
@@ -32,7 +33,7 @@ class Prefetch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
 
     def next(self) -> Batch:
         """The next batch, in order."""
@@ -42,5 +43,5 @@ class Prefetch:
 
     def _ask(self) -> None:
         while len(self._coming) < self._depth:
-            self._coming.append(self._thread.submit(self._batch_at, self._asked))
+            self._coming.append(self._threads.submit(self._batch_at, self._asked))
             self._asked += 1

@@ -1,7 +1,7 @@
 """What the loop asks of a system: an objective, called once a step. Not the loop (`loop.py`).
 
 A batch is a mapping. Every batch has `keys`, the name of each of its samples; the rest is between the one who makes the
-batches and the objective. Tensors in it arrive on the network's device.
+batches and the objective: an entry a sample, or None. Tensors in it arrive on the network's device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,9 +35,9 @@ class Objective(Protocol):
         """The loss of a batch, with one generator for each sample, from which all its random numbers come."""
 
 
-def sample_rngs(seed: int, first_clip: int, count: int) -> list[np.random.Generator]:
-    """A generator for each sample of a batch, from the run's seed and the sample's number in the run.
+def sample_rngs(seed: int, first_clip: int, count: int, stride: int = 1) -> list[np.random.Generator]:
+    """A generator for each sample, from the run's seed and the sample's number in the run: every `stride`-th one.
 
     So a step draws the same numbers however the batch is split, on whichever device, and after any resume.
     """
-    return [np.random.default_rng([seed, number]) for number in range(first_clip, first_clip + count)]
+    return [np.random.default_rng([seed, number]) for number in range(first_clip, first_clip + count * stride, stride)]

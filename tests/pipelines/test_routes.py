@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -99,9 +100,7 @@ def go(
     line: str = "'mirror'",
     disk: DiskMark | None = None,
 ) -> Tally:
-    monkeypatch.setattr(
-        runner, "Routes", lambda dataset, routing, names: Routes(dataset, routing, names, probe=world.probe)
-    )
+    monkeypatch.setattr(runner, "Routes", partial(Routes, probe=world.probe))
     stage = Ask(world=world, line=line)
     routing = Routing(names=tuple(names), paces=paces or {"mirror": QUICK}, hosts={"mirror": HOST}, disk=disk)
     return run(dataset, Job(stage=stage, queue=lambda: dataset.pending(stage), workers=0, routing=routing))
