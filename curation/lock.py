@@ -1,6 +1,7 @@
 """One writer per (dataset, stage, identity): a lock file with host, process and heartbeat.
 
-The lock of a dead process on this host is taken over at once, another host's after 60 s without a heartbeat.
+The lock of a dead process on this host is taken over at once, another host's after 60 s without a heartbeat. A takedown
+is the only writer of all: it waits for nobody, nor does anybody for it; who comes second is refused.
 
 Readers share a second kind of lock, the kernel's, under which parts are deleted that were merged into others.
 """
@@ -12,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from curation.errors import LockedError
@@ -20,6 +21,11 @@ from curation.tables import write_bytes
 
 HEARTBEAT_S = 10.0
 STALE_S = 60.0
+
+ONLY_WRITER = "forget.lock"
+"""While another process holds the lock of this name, no other in its folder can be had."""
+
+READERS = "readers.lock"
 
 
 def _process_is_alive(pid: int) -> bool:
@@ -70,6 +76,14 @@ def _is_ours(file: Path) -> bool:
     return (holder.get("host"), holder.get("pid")) == (socket.gethostname(), os.getpid())
 
 
+def _holder(file: Path) -> str:
+    """What a lock says of its holder, for a message."""
+    try:
+        return file.read_text()
+    except FileNotFoundError:
+        return "a process that ended meanwhile"
+
+
 def is_held(file: Path) -> bool:
     """Whether a live process holds the lock `file`; a free one may be taken the next moment."""
     return not _is_free(file)
@@ -84,14 +98,18 @@ def writer_lock(file: Path, what: str) -> Iterator[None]:
         what: What is being written, for the message to a second writer.
 
     Raises:
-        LockedError: A live process holds it.
+        LockedError: A live process holds it, or is the only writer beside it.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
+    alone = file.with_name(ONLY_WRITER)
     with file.with_suffix(".claim").open("w") as claim:  # the kernel drops this one when its process dies
         fcntl.flock(claim, fcntl.LOCK_EX)
         if not _is_free(file):
-            raise LockedError(f"{what} is being written by {file.read_text()}; wait for that process, or stop it")
+            raise LockedError(f"{what} is being written by {_holder(file)}; wait for that process, or stop it")
         write_bytes(file, _claim())
+        if file != alone and not _is_free(alone) and not _is_ours(alone):  # looked at last: see `only_writer`
+            file.unlink(missing_ok=True)
+            raise LockedError(f"{what} cannot be written while {_holder(alone)} takes something down; wait for it")
     done = threading.Event()
 
     def beat() -> None:
@@ -110,9 +128,31 @@ def writer_lock(file: Path, what: str) -> Iterator[None]:
             file.unlink(missing_ok=True)
 
 
+@contextmanager
+def only_writer(folder: Path, what: str) -> Iterator[None]:
+    """Hold a lock that keeps all other writers out, with every lock that there is.
+
+    A writer takes its own lock first and looks for this one then; here it is the other way round. So of two that begin
+    at once one sees the other, perhaps both.
+
+    Args:
+        folder: Where the locks are.
+        what: As for `writer_lock`.
+
+    Raises:
+        LockedError: A live process holds one of them.
+    """
+    with ExitStack() as locks:
+        locks.enter_context(writer_lock(folder / ONLY_WRITER, what))
+        for file in sorted(folder.glob("*.lock")):
+            if file.name not in (ONLY_WRITER, READERS):
+                locks.enter_context(writer_lock(file, f"{file.stem} of {what}"))
+        yield
+
+
 def readers_lock(dataset: Path) -> Path:
     """The file that readers of a dataset lock; nothing is written into it."""
-    return dataset / "locks" / "readers.lock"
+    return dataset / "locks" / READERS
 
 
 def _descriptor(file: Path, kind: int) -> int | None:

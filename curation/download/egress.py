@@ -29,6 +29,16 @@ GUEST_VIDEOS_PER_HOUR = 300.0
 """What YouTube gives one guest session. Source: yt-dlp's wiki, Extractors, "This content isn't available"."""
 
 
+ROW_LINE = "row"
+"""Rows with a url of their own wait in lines of this kind, `row HOST`. Each host has its pace and its pauses; whether
+the connection is there, all of them tell together."""
+
+
+def kind_of_line(line: str) -> str:
+    """`row` for the line of any host, otherwise the line itself."""
+    return ROW_LINE if line.startswith(f"{ROW_LINE} ") else line
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Egress:
     """One way out.

@@ -9,13 +9,14 @@ from typing import Literal
 import pyarrow as pa
 
 from curation.dataset import Dataset
+from curation.download.egress import ROW_LINE
 from curation.download.source import Source
 from curation.fetch import Fetch
 from curation.stage import Stage
 from curation.views import is_final_sql, latest_sql, quoted
 
-ROW_LINE = "row"
-"""The line of rows with a url of their own: they go to many hosts, and wait in one line."""
+_HOST_LINE = f"'{ROW_LINE} ' || lower(regexp_extract(video.url, '^[^:]*://([^/?#]*)', 1))"
+"""SQL of the line in which a row with a url waits: that of its host (and port), so that none waits for another."""
 
 _SPAN = "{{clip_id: spans.clip_id, start_ms: spans.start_ms, duration_ms: spans.duration_ms, attempts: {attempts}}}"
 
@@ -156,7 +157,7 @@ def _turns(stage: Fetch) -> str:
             f" is_due: fetched.code IS NULL OR NOT coalesce(asked_{number}.final, false)}}"
         )
 
-    own = turn(0, "row", f"CASE video.platform WHEN 'url' THEN {quoted(ROW_LINE)} END")
+    own = turn(0, "row", f"CASE video.platform WHEN 'url' THEN {_HOST_LINE} END")
     lines = [line_of(source) for source in stage.sources]
     given = [
         turn(number, str(source), quoted(line) if line else "NULL::VARCHAR")

@@ -7,6 +7,7 @@ A run that is started again goes on with the bucket and the pause that it left.
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.dataset import Dataset
-from curation.download.egress import YOUTUBE, Gate, Pace
+from curation.download.egress import ROW_LINE, YOUTUBE, Gate, Pace, kind_of_line
 from curation.errors import Code
 from curation.schema import column, table
 from curation.tables import append_part, part_files, rows_to_table
@@ -25,7 +26,11 @@ FOLDER = Path("facts") / "egress"
 EGRESS = table(
     "One row each time a gate is saved: what one egress may still ask of one source.",
     column("egress", pa.string(), "name of the way out"),
-    column("source", pa.string(), "`youtube`, the template, or `row` for addresses of rows"),
+    column(
+        "source",
+        pa.string(),
+        "`youtube`, the template, `row HOST` for addresses of rows, or `row`: their connection",
+    ),
     column("tokens", pa.float64(), "videos that might be asked at `saved_at`"),
     column("code", pa.string(), "why it was refused last; null after an answer"),
     column("streak", pa.int32(), "refusals, or losses of the connection, in a row"),
@@ -46,19 +51,26 @@ def load_gates(
 ) -> dict[tuple[str, str], Gate]:
     """The gate of every (egress, source), as the last run left it; fresh where there was none.
 
+    Those of hosts that rows lead to are among them only where a run left one.
+
     Args:
         dataset: Its folder is looked into.
         paces: Source -> pace.
         names: The egresses.
         now: The time, seconds since 1970.
     """
-    saved = {(row["egress"], row["source"]): row for row in _latest(dataset)}
-    gates = {}
-    for name in names:
-        for source, pace in paces.items():
-            row = saved.get((name, source))
-            gates[name, source] = Gate.fresh(pace, now) if row is None else _gate(row, pace, now).again()
+    egresses = tuple(names)
+    gates = {(name, source): Gate.fresh(gate_pace(paces, source), now) for name in egresses for source in paces}
+    for row in _latest(dataset):
+        if row["egress"] in egresses and kind_of_line(row["source"]) in paces:
+            gates[row["egress"], row["source"]] = _gate(row, gate_pace(paces, row["source"]), now).again()
     return gates
+
+
+def gate_pace(paces: Mapping[str, Pace], source: str) -> Pace:
+    """The pace of a source. What rows lead to has that of `row` for each host; their connection itself has no rate."""
+    pace = paces[kind_of_line(source)]
+    return replace(pace, videos_per_hour=None) if source == ROW_LINE else pace
 
 
 def save_gates(dataset: Dataset, gates: Mapping[tuple[str, str], Gate]) -> None:

@@ -7,7 +7,6 @@ They are found in `curation/duplicates/search.py`. Groups are of the clips that 
 them once clips were measured since, and once a guard got sounds that they were not compared with.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,9 @@ import pyarrow.parquet as pq
 
 from curation.current import current_sql
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, DatasetError
+from curation.described import read_described
+from curation.errors import ArgumentError
 from curation.guards import guarded_sounds
-from curation.keys import file_sha256
 from curation.names import plain_name
 from curation.schema import SCHEMA_VERSION, TEXTS, column, table
 from curation.views import quoted
@@ -85,24 +84,7 @@ def read_found(dataset: Dataset, name: str) -> Found:
         ArgumentError: There are none of this name.
         DatasetError: The two files do not belong together, as after a kill between them.
     """
-    path = found_path(dataset, name)
-    described = path.with_name(f"{name}.json")
-    if not path.is_file() or not described.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
-        raise ArgumentError(
-            f"{dataset.path} has no duplicates {name!r} (there are: {known}); find them with `foundsound dedupe`"
-        )
-    try:
-        fields = json.loads(described.read_text(encoding="utf-8"))
-        version = fields.pop("schema_version")
-        found = Found(name=name, path=path, **fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{described} is damaged ({error}); run `foundsound dedupe` again") from error
-    if version > SCHEMA_VERSION:
-        raise DatasetError(f"{described} has schema version {version}; this foundsound reads up to {SCHEMA_VERSION}")
-    if file_sha256(path) != found.sha256:
-        raise DatasetError(f"{path} is not the file that {described.name} describes; run `foundsound dedupe` again")
-    return found
+    return read_described(found_path(dataset, name), Found, what="duplicates", verb="dedupe")
 
 
 def read_groups(dataset: Dataset, name: str) -> pa.Table:

@@ -9,7 +9,6 @@ video, a YouTube video is known by its address and by a file named for its id to
 a guard that is named but not registered is an error.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curation.aliases import known_as_sql, youtube_id
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.guards.guarded_sounds import sounds_sha256
@@ -28,7 +28,6 @@ from curation.keys import file_sha256, video_key
 from curation.names import plain_name
 from curation.schema import column, table
 from curation.tables import write_parquet
-from curation.views import quoted
 
 GUARD = table(
     "One row a span of an evaluation list.",
@@ -42,29 +41,6 @@ GUARD = table(
 
 _ORDER = [(name, "ascending") for name in ("video_key", "file_name", "start_ms", "duration_ms")]
 
-YOUTUBE_ADDRESS = (
-    r"(?:(?i:youtube(?:-nocookie)?\.com)/+(?:watch/?\?(?:[^#]*[&;])?v=|shorts/|embed/|live/|v/|e/)|(?i:youtu\.be)/+)"
-    r"([A-Za-z0-9_-]{11})(?:[^A-Za-z0-9_-]|$)"
-)
-"""Addresses of a YouTube video, its id in the first group. Source: the addresses that YouTube itself gives out."""
-
-YOUTUBE_FILE = r"^Y?([A-Za-z0-9_-]{11})(?:_[0-9]+(?:[.][0-9]+)?){0,2}$"
-"""File names, without suffix, by which audio collections call a YouTube video: its id; AudioSet's copies have a `Y`
-before it, VGGSound's and AudioCaps' the start (and end) after it."""
-
-SOURCES = f"""
-SELECT video_key, video_key AS source_key, false AS is_file FROM videos
-UNION ALL
-SELECT video_key, left(sha256('["youtube","' || id || '"]'), 20), platform = 'file'
-FROM (
-    SELECT video_key, platform, CASE platform WHEN 'url' THEN regexp_extract(url, {quoted(YOUTUBE_ADDRESS)}, 1)
-        ELSE regexp_extract(regexp_extract(path, '([^/]*?)(?:[.][^./]*)?$', 1), {quoted(YOUTUBE_FILE)}, 1) END AS id
-    FROM videos WHERE platform IN ('url', 'file')
-)
-WHERE id <> ''"""
-"""Every key by which a guard may know a video; `curation/keys.py` in SQL. A file named for a video may be any part of
-it."""
-
 FILE_NAMES = r"""
 SELECT video_key, lower(regexp_extract(
     CASE platform WHEN 'url' THEN url_decode(regexp_replace(url, '[?#].*$', '')) ELSE path END,
@@ -75,7 +51,7 @@ FROM videos WHERE platform IN ('url', 'file')"""
 _OVERLAPS = f"""
 WITH guarded_videos AS (
     SELECT sources.video_key, sources.is_file, registered.guard, registered.start_ms, registered.duration_ms
-    FROM ({SOURCES}) AS sources JOIN registered ON registered.video_key = sources.source_key
+    FROM ({known_as_sql()}) AS sources JOIN registered ON registered.video_key = sources.source_key
     UNION
     SELECT names.video_key, false, registered.guard, registered.start_ms, registered.duration_ms
     FROM ({FILE_NAMES}) AS names JOIN registered ON registered.file_name = names.file_name
@@ -165,19 +141,6 @@ def add(dataset: Dataset, name: str, entries: Iterable[Entry]) -> int:
             f"give another name, or delete {path} first"
         )
     return len(spans)
-
-
-def youtube_id(url: str | None, path: str | None) -> str | None:
-    """The id of the YouTube video that an address leads to, or that a file is named for; None: none is seen.
-
-    Args:
-        url: An http(s) address.
-        path: Path of a file.
-    """
-    found = re.search(YOUTUBE_ADDRESS, url) if url else None
-    if path is not None:
-        found = re.search(YOUTUBE_FILE, PurePosixPath(path).stem)
-    return found[1] if found else None
 
 
 def file_name(path_or_url: str) -> str:

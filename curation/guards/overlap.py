@@ -2,12 +2,13 @@
 
 import pyarrow as pa
 
+from curation.aliases import known_as_sql
 from curation.dataset import Dataset
 from curation.guards import guard
 
 _OVERLAP = f"""
 WITH sources AS (
-    SELECT video_key, source_key AS source, is_file FROM ({guard.SOURCES})
+    SELECT video_key, source_key AS source, is_file FROM ({known_as_sql()})
     UNION ALL
     SELECT video_key, 'file ' || file_name, true FROM ({guard.FILE_NAMES})
 ),

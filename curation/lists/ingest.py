@@ -210,7 +210,8 @@ def _read_into(
             scratch.callback(named.unlink, missing_ok=True)
             root, segment_ms = str(source.root), rules.segment_ms
             with ListWriter(dataset, name, root=root, segment_ms=segment_ms, named=named, progress=progress) as writer:
-                seen = source if rules.sure is None else sifted(source, rules.sure, writer.take)
+                sure = rules.sure_in(source) if rules.sure_in else rules.sure
+                seen = source if sure is None else sifted(source, sure, writer.take)
                 for batch in _batches(rules.read(seen)):
                     writer.put(batch)
             rows = writer.accepted + writer.rejected + writer.denied

@@ -16,7 +16,8 @@ class ListKind:
     Args:
         read: From the file to its rows and rejects, in the order of the file.
         takes: Which of `split`, `media_root` and `labels_file` may be given for it.
-        sure: The plain form that nearly all of its lines have; None: every line goes to `read`.
+        sure: The plain form that nearly all of its lines have; None where there is none.
+        sure_in: The same for lists whose header says it; without either every line goes to `read`.
         segment_ms: Length of the clips that whole videos are cut into, ms; 0: one clip, the whole length.
         licence: Under which terms the list itself stands; the media are their uploaders' in every case.
     """
@@ -24,6 +25,7 @@ class ListKind:
     read: Callable[[ListFile], Iterator[Entry]]
     takes: frozenset[str]
     sure: SureLines | None = None
+    sure_in: Callable[[ListFile], SureLines | None] | None = None
     segment_ms: int = 0
     licence: str
 
@@ -59,6 +61,7 @@ KINDS: dict[str, ListKind] = {
     ),
     "table": ListKind(
         read=table.read,
+        sure_in=table.sure_lines,
         takes=frozenset({"split", "media_root"}),
         licence="a list of one's own: whoever brought it knows its terms",
     ),

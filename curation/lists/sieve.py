@@ -16,7 +16,14 @@ from curation.lists.listfile import ListFile
 
 YOUTUBE_ID = r"(?P<video_id>[A-Za-z0-9_-]{11})"
 PLAIN_SECONDS = r"(?P<start_s>[0-9]{1,6})"
+FINE_START = r"(?P<start_s>[0-9]{1,6})(?:[.](?P<start_ms>[0-9]{1,3}))?"
+FINE_DURATION = r"(?P<duration_s>[1-9][0-9]{0,5})(?:[.](?P<duration_ms>[0-9]{1,3}))?"
+"""Seconds with up to three decimals; durations of 1 s and more."""
+
 SPLIT = r"(?P<split>train|val|test)"
+BARE_LABEL = r'(?P<bare>[^",\[\pZ\pC](?:[^",\pC]*[^",\pZ\pC])?)'
+"""A label without quotes that no JSON begins with."""
+
 LABEL_CELL = r'(?:(?P<bare>[^",\pZ\pC](?:[^",\pC]*[^",\pZ\pC])?)|"(?P<in_quotes>[^",\pZ\pC](?:[^"\pC]*[^",\pZ\pC])?)")'
 """A label without quotes, or in quotes without a quote in it; no blanks at its ends, no control characters."""
 
@@ -41,8 +48,9 @@ class SureLines:
     """The plain form of the lines of one kind of list.
 
     Args:
-        pattern: RE2 pattern of the line without its end; its groups are those above.
-        clip_ms: Length of the clip that a line names, ms; None where it names a whole video.
+        pattern: RE2 pattern of the line without its end; its groups are those above. Without `start_s` a line names a
+            whole video.
+        clip_ms: Length of the clip that a line names, ms; None where the line itself says it, or names no clip.
     """
 
     pattern: str
@@ -92,14 +100,23 @@ class Sieve:
         groups = {field.name: found.field(n) for n, field in enumerate(found.type)}
         count = len(found)
         columns = {"line": numbers, "video_id": groups["video_id"]}
-        if self.sure.clip_ms is not None:
-            columns["start_ms"] = pc.multiply(groups["start_s"].cast(pa.int64()), 1000)
-            columns["duration_ms"] = pa.repeat(pa.scalar(self.sure.clip_ms, pa.int64()), count)
+        if "start_s" in groups:
+            columns["start_ms"] = _milliseconds(groups, "start")
+            fixed = pa.repeat(pa.scalar(self.sure.clip_ms, pa.int64()), count)
+            columns["duration_ms"] = fixed if self.sure.clip_ms is not None else _milliseconds(groups, "duration")
         columns["split"] = groups.get("split", pa.repeat(pa.scalar(self.split, pa.string()), count))
         if "bare" in groups:
-            columns["label"] = pc.if_else(pc.equal(groups["bare"], ""), groups["in_quotes"], groups["bare"])
+            quoted = groups.get("in_quotes", groups["bare"])
+            columns["label"] = pc.if_else(pc.equal(groups["bare"], ""), quoted, groups["bare"])
         values = [columns[field.name] if field.name in columns else pa.nulls(count, field.type) for field in SURE]
         return pa.table(values, schema=SURE)
+
+
+def _milliseconds(groups: dict[str, pa.Array], name: str) -> pa.Array:
+    """Whole seconds and the digits behind the point, where the pattern has them, as ms."""
+    whole = pc.multiply(groups[f"{name}_s"].cast(pa.int64()), 1000)
+    digits = groups.get(f"{name}_ms")
+    return whole if digits is None else pc.add(whole, pc.utf8_rpad(digits, 3, "0").cast(pa.int64()))
 
 
 def sifted(file: ListFile, sure: SureLines, take: Callable[[pa.Table], None]) -> ListFile:

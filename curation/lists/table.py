@@ -7,15 +7,23 @@ array of texts (a text that begins with `[` must be written as an array); `split
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from curation.keys import short_hash
 from curation.lists.listfile import ListFile
 from curation.lists.paths import relative_path, resolve_below, web_address
 from curation.lists.row import Entry, ListRow, Platform, Record, clean, each_row, malformed, milliseconds
+from curation.lists.sieve import BARE_LABEL, FINE_DURATION, FINE_START, SPLIT, YOUTUBE_ID, SureLines
 from curation.lists.tabular import Values, read_records
+from curation.lists.text import BLOCK_BYTES
 
 COLUMNS = ("video_id", "url", "path", "start_s", "duration_s", "labels", "captions", "split", "transcript")
+
+MAX_HEADER_BYTES = 1_000
+
+_PLAIN = {"video_id": YOUTUBE_ID, "start_s": FINE_START, "duration_s": FINE_DURATION, "labels": BARE_LABEL}
+"""Column -> what is sure to be understood in it; the others must be empty."""
 
 
 def read(file: ListFile) -> Iterator[Entry]:
@@ -45,7 +53,29 @@ def read(file: ListFile) -> Iterator[Entry]:
             transcript=_text(values, "transcript"),
         )
 
-    return each_row(read_records(file.path, COLUMNS), row)
+    return each_row(read_records(file.path, COLUMNS, file.sieve), row)
+
+
+def sure_lines(file: ListFile) -> SureLines | None:
+    """The plain form of the lines of a CSV file: YouTube ids, numbers, a split, one label without a comma.
+
+    Returns:
+        None for other formats, and for a file with a quote in it: a cell may then go on in the next line.
+    """
+    if file.path.suffix.lower() != ".csv" or _has_quote(file.path):
+        return None
+    with file.path.open("rb") as stream:
+        header = [name.strip() for name in stream.readline(MAX_HEADER_BYTES).decode("utf-8-sig", "replace").split(",")]
+    cells = {**_PLAIN, "split": f"(?P<split>{file.split})" if file.split else SPLIT}
+    is_known = len({*header}) == len(header) and {"video_id"} <= {*header} <= {*COLUMNS}
+    if not is_known or ("start_s" in header) != ("duration_s" in header):
+        return None
+    return SureLines(pattern=",".join(cells.get(name, "") for name in header))
+
+
+def _has_quote(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return any(b'"' in block for block in iter(lambda: stream.read(BLOCK_BYTES), b""))
 
 
 def _source(values: Values) -> tuple[Platform, str, str | None, str | None]:

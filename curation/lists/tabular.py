@@ -6,6 +6,7 @@ What the columns mean is said in `table.py`.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curation.errors import ArgumentError, ClipError
+from curation.lists.listfile import Sifting
 from curation.lists.row import Record, Reject, malformed
 from curation.lists.text import BLOCK_BYTES, Line, csv_records, lines, take_header
 
@@ -23,18 +25,19 @@ BATCH_ROWS = 10_000
 """Rows of a Parquet file that are in memory at a time."""
 
 
-def read_records(file: Path, columns: Sequence[str]) -> Records:
+def read_records(file: Path, columns: Sequence[str], sieve: Sifting | None = None) -> Records:
     """The records of a table; its suffix says the format.
 
     Args:
         file: `.csv`, `.jsonl` (or `.ndjson`) or `.parquet`.
         columns: The columns that it may have.
+        sieve: Takes lines of a CSV file in which no cell goes over several of them.
 
     Raises:
         ArgumentError: The suffix or a column is unknown, or the file is damaged.
     """
     formats: dict[str, Callable[[Path, Sequence[str]], Records]] = {
-        ".csv": _csv,
+        ".csv": partial(_csv, sieve=sieve),
         ".jsonl": _jsonl,
         ".ndjson": _jsonl,
         ".parquet": _parquet,
@@ -62,8 +65,8 @@ def _refuse_unknown(file: Path, found: Sequence[str], columns: Sequence[str]) ->
         raise ArgumentError(f"{file}: unknown columns {', '.join(map(repr, unknown))}; known are {', '.join(columns)}")
 
 
-def _csv(file: Path, columns: Sequence[str]) -> Records:
-    records = csv_records(file, multiline=True)
+def _csv(file: Path, columns: Sequence[str], sieve: Sifting | None) -> Records:
+    records = csv_records(file, multiline=sieve is None, sieve=sieve)
     header = take_header(file, records, columns, whole=False)
     for record in records:
         if isinstance(record, Reject):

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curation.aliases import known_as_sql
 from curation.dataset import Dataset
 from curation.keys import KEY_HEX_DIGITS
 from curation.lists.row import Entry, ListRow, Reject
@@ -106,15 +107,21 @@ class ListWriter:
         self._tell(len(sure))
 
     def _write(self, annotations: pa.Table, named: pa.Table) -> None:
-        """Commit rows and what they name, in the same order, without those of denied videos."""
-        if self._denied.video_keys:
-            refused = pc.is_in(named["video_key"], pa.array(sorted(self._denied.video_keys), pa.string()))
-            allowed = pc.invert(refused)
-            self.denied += len(named) - pc.sum(allowed).as_py() if len(named) else 0
+        """Commit rows and what they name, in the same order, without those of denied videos under whatever name."""
+        if self._denied.video_keys and len(named):
+            allowed = pc.invert(pc.is_in(named["video_key"], self._refused(named)))
+            self.denied += len(named) - pc.sum(allowed).as_py()
             annotations, named = annotations.filter(allowed), named.filter(allowed)
         self._dataset.append("annotations", annotations)
         self._named.write_table(named)
         self.accepted += len(named)
+
+    def _refused(self, named: pa.Table) -> pa.Array:
+        """Keys of the videos among these that are denied under one of their names."""
+        self._connection.register("named", named.select(["video_key", "platform", "url", "path"]))
+        self._connection.register("denied", pa.table({"key": pa.array(sorted(self._denied.video_keys), pa.string())}))
+        query = f"SELECT DISTINCT video_key FROM ({known_as_sql('named')}) WHERE source_key IN (SELECT key FROM denied)"
+        return self._connection.sql(query).to_arrow_table()["video_key"].combine_chunks()
 
     def _tell(self, rows: int) -> None:
         if self._progress is not None:

@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
+from curation.described import read_described
 from curation.duplicates.found import create_duplicates, found_sha256
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError
 from curation.guards import guard
 from curation.keys import file_sha256
+from curation.lock import writer_lock
 from curation.names import plain_name
 from curation.schema import SCHEMA_VERSION, TEXTS, column, table
 from curation.selections.judging import ALWAYS, SPLIT_RANKS, Asked, judge
@@ -178,6 +180,7 @@ def select(
     Raises:
         ArgumentError: The condition is not SQL, a guard, a rule or duplicates are not there or too old, or a stage has
             not run.
+        LockedError: Another process writes this selection, or takes something down.
     """
     path, choice = selection_path(dataset, name), choice or Choice()
     if split not in SPLIT_RANKS:
@@ -197,14 +200,15 @@ def select(
         guards=guards,
     )
     settings = {"split": split, "captions_sql": captions_sql, **_settings(dataset, asked, choice)}
-    with dataset.connect() as connection:
+    lock = dataset.folder("locks") / f"select-{name}.lock"
+    with writer_lock(lock, f"selection {name!r} of {dataset.path}"), dataset.connect() as connection:
         connection.execute("SET preserve_insertion_order = false")  # of working tables; the result is sorted
         guard.create_guarded(connection, dataset, guards)
         asked = replace(asked, covered=create_duplicates(connection, dataset, choice.duplicates, guards))
         counts = write_query(connection, judge(connection, dataset, asked), path, SELECTION, count_by="reason")
-    report = _report(name, path, settings, counts)
-    content = json.dumps(report.as_dict(), indent=2, sort_keys=True, ensure_ascii=False)
-    write_bytes(path.with_name(f"{name}.json"), content.encode())
+        report = _report(name, path, settings, counts)
+        content = json.dumps(report.as_dict(), indent=2, sort_keys=True, ensure_ascii=False)
+        write_bytes(path.with_name(f"{name}.json"), content.encode())
     return report
 
 
@@ -220,24 +224,7 @@ def read_report(dataset: Dataset, name: str) -> SelectionReport:
         ArgumentError: There is no such selection.
         DatasetError: Its two files do not belong together, as after a kill between them.
     """
-    path = selection_path(dataset, name)
-    described = path.with_name(f"{name}.json")
-    if not path.is_file() or not described.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.json"))) or "none"
-        raise ArgumentError(
-            f"{dataset.path} has no selection {name!r} (selections: {known}); make it with `foundsound select`"
-        )
-    try:
-        fields = json.loads(described.read_text(encoding="utf-8"))
-        version = fields.pop("schema_version")
-        report = SelectionReport(name=name, path=path, **fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{described} is damaged ({error}); run `foundsound select` again") from error
-    if version > SCHEMA_VERSION:
-        raise DatasetError(f"{described} has schema version {version}; this foundsound reads up to {SCHEMA_VERSION}")
-    if file_sha256(path) != report.sha256:
-        raise DatasetError(f"{path} is not the file that {described.name} describes; run `foundsound select` again")
-    return report
+    return read_described(selection_path(dataset, name), SelectionReport, what="selection", verb="select")
 
 
 def read_rows(

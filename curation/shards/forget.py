@@ -21,7 +21,7 @@ from curation.shards.generation import INDEX_FILE, GenerationIndex, ShardInfo, g
 from curation.shards.layout import MEMBERS, TarWriter, read_offsets, write_offsets
 from curation.shards.write import BUFFER_BYTES, publish_shard, temporary_of
 from curation.storage import Root, fresh_copy
-from curation.tables import TEMPORARY, Row
+from curation.tables import Row
 from curation.takedowns.erase import Doomed, Touched
 
 
@@ -160,8 +160,3 @@ def _strangers(root: Root, named: set[str], act: bool) -> Iterator[Touched]:
                 yield Touched(kind="shard", place=str(folder / file), what="removed: no index names it")
                 if act:
                     folder.remove(file)
-
-
-def lock_names(root: Root) -> list[str]:
-    """Names of the locks of packing into each generation."""
-    return [f"pack-{name}.lock" for name in root.names() if not name.startswith(TEMPORARY)]

@@ -2,7 +2,7 @@
 
     deny/part-*.parquet      one row a video, or a channel (then without a video)
 
-`curation/shards/forget.py` writes it before it removes anything; ingest, fetch and the views of a dataset obey it.
+`curation/takedowns/forget.py` writes it before it removes anything; ingest, fetch and the views of a dataset obey it.
 """
 
 from collections.abc import Iterable, Mapping

@@ -37,6 +37,7 @@ _SIZES = {
     "offset_bytes": "windows::BIGINT * dimension * 2",
     "scores_offset_bytes": "classes::BIGINT * 2",
     "latents_offset_bytes": "latent_frames::BIGINT * latent_channels * 2",
+    "std_offset_bytes": "latent_frames::BIGINT * latent_channels * 2",
     "frames_offset_bytes": "frames::BIGINT * frame_size_px * frame_size_px * 3",
 }
 """Column with the place of an array in a blob -> SQL of its length, bytes; the last array of a blob whose length is not
@@ -91,7 +92,7 @@ def sounds_of(dataset: Dataset, doomed: Doomed) -> list[str]:
     files = sorted((dataset.path / "facts" / "cut").glob("*/part-*.parquet"))
     if "audio_sha256" not in {name for file in files for name in pq.read_schema(file).names}:
         return []
-    asked = f"SELECT DISTINCT audio_sha256 FROM {_read(files)} WHERE key IN (SELECT key FROM doomed)"
+    asked = f"SELECT DISTINCT audio_sha256 FROM {parquet_sql(files)} WHERE key IN (SELECT key FROM doomed)"
     return sorted(sha256 for (sha256,) in _ask(asked, doomed) if sha256)
 
 
@@ -102,7 +103,7 @@ def _only_of(dataset: Dataset, stage: str, columns: dict[str, str], doomed: Doom
     if not known.issuperset({*columns, *(suffix for suffix in columns.values() if "'" not in suffix)}):
         return []
     named = " UNION ALL ".join(
-        f"SELECT key, {sha256} AS sha256, {suffix} AS suffix FROM {_read(files)} WHERE {sha256} IS NOT NULL"
+        f"SELECT key, {sha256} AS sha256, {suffix} AS suffix FROM {parquet_sql(files)} WHERE {sha256} IS NOT NULL"
         for sha256, suffix in columns.items()
     )
     rows = _ask(
@@ -137,8 +138,8 @@ def _spans(files: list[Path], names: list[str], doomed: Doomed) -> dict[str, lis
     """Blob -> (begin, end) of what others have in it, for the blobs in which the doomed have something."""
     places = [name for name in names if name.endswith("offset_bytes")]
     every = " UNION ALL ".join(
-        f"""SELECT blob, {place} AS begin, {place} + {_SIZES.get(place, "NULL")} AS finish,
-        key IN (SELECT key FROM doomed) AS goes FROM {_read(files)} WHERE {place} IS NOT NULL"""
+        f"""SELECT blob, {place} AS begin, {place} + {_size(place, names)} AS finish,
+        key IN (SELECT key FROM doomed) AS goes FROM {parquet_sql(files)} WHERE {place} IS NOT NULL"""
         for place in places
     )
     if not every:
@@ -156,6 +157,12 @@ def _spans(files: list[Path], names: list[str], doomed: Doomed) -> dict[str, lis
         if not goes:
             spans[blob].append((begin, end))
     return spans
+
+
+def _size(place: str, names: list[str]) -> str:
+    """SQL for the length of an array, bytes: what the row says, else what its shape does; null where neither does."""
+    of_shape, said = _SIZES.get(place, "NULL"), f"{place.removesuffix('offset_bytes')}size_bytes"
+    return f"coalesce({said}, {of_shape})" if said in names else of_shape
 
 
 def selections(dataset: Dataset, doomed: Doomed, act: bool) -> Iterator[Touched]:
@@ -238,7 +245,7 @@ def _having(files: list[Path], doomed: Doomed) -> Iterator[tuple[Path, int]]:
     for columns, group in by_columns.items():
         condition = " OR ".join(f"{name} IN (SELECT key FROM doomed)" for name in columns)
         if condition:
-            rows = _read(group, ", filename=true")
+            rows = parquet_sql(group, ", filename=true")
             found = _ask(f"SELECT filename, count(*) FROM {rows} WHERE {condition} GROUP BY ALL ORDER BY ALL", doomed)
             yield from ((Path(name), int(count)) for name, count in found)
 
@@ -262,7 +269,7 @@ def _filter(path: Path, target: Path, doomed: Doomed) -> int:
     return left
 
 
-def _read(files: list[Path], options: str = "") -> str:
+def parquet_sql(files: list[Path], options: str = "") -> str:
     """SQL that reads Parquet files of which some lack newer columns."""
     listed = ", ".join("'" + str(file).replace("'", "''") + "'" for file in files)
     return f"read_parquet([{listed}], union_by_name=true{options})"

@@ -1,7 +1,9 @@
 """A takedown: videos and channels leave a dataset, with all that was made of them, and never come back.
 
-The deny list is written first; from then on nothing takes them in and no view shows them. Then media, arrays, rows,
-selections, shards, indexes and reports are removed or written anew. Running it again after a kill ends what was begun.
+A video goes under all its names: its id, addresses that lead to it, files that are called for it. The deny list is
+written first; from then on nothing takes them in and no view shows them. Then media, arrays, rows, selections, shards,
+indexes and reports are removed or written anew, and what earlier kills left goes too. Running it again after a kill
+ends what was begun.
 """
 
 import json
@@ -14,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curation.compact import compaction_lock
+from curation.aliases import known_as_sql, youtube_id
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.keys import video_key
-from curation.lock import writer_lock
-from curation.shards.forget import lock_names, shards
+from curation.keys import short_hash, video_key
+from curation.lock import only_writer
+from curation.shards.forget import shards
 from curation.storage import KINDS
 from curation.tables import Row, part_files
-from curation.takedowns import erase
+from curation.takedowns import erase, leftovers
 from curation.takedowns.deny import denied, denied_ids, deny
 from curation.takedowns.erase import Doomed, Touched
 
@@ -81,14 +84,14 @@ def forget(
 
     Raises:
         ArgumentError: A name is empty.
-        LockedError: A stage, an ingest or a packing is running on the dataset.
+        LockedError: A stage, an ingest, a packing or anything else that writes is running on the dataset.
     """
     if not all(name.strip() for name in names):
         raise ArgumentError("an empty name names no video and no channel")
     with ExitStack() as locks:
         locks.enter_context(dataset.reading())
         if not dry_run:
-            _lock(dataset, locks)
+            locks.enter_context(only_writer(dataset.folder("locks"), str(dataset.path)))
         rows, unknown = _deny_rows(dataset, [name.strip() for name in names], reason)
         if not dry_run:
             deny(dataset.path, rows)
@@ -106,32 +109,15 @@ def forget(
     )
 
 
-def _lock(dataset: Dataset, locks: ExitStack) -> None:
-    """Hold the locks of all that could write, so that nothing is written meanwhile."""
-    folder = dataset.folder("locks")
-    facts = [file.parent for file in sorted(dataset.path.glob("facts/*/*/identity.json"))]
-    names = [
-        "forget.lock",
-        "manifest.lock",
-        *(f"{path.parent.name}-{path.name}.lock" for path in facts),
-        *lock_names(dataset.root("shards")),
-        *(f"index-{path.name}.lock" for path in sorted(dataset.folder("indexes").glob("*"))),
-        *(f"neighbours-{path.name}.lock" for path in sorted(dataset.folder("neighbours").glob("*"))),
-    ]
-    locks.enter_context(compaction_lock(dataset))
-    for name in names:
-        locks.enter_context(writer_lock(folder / name, f"{name.removesuffix('.lock')} of {dataset.path}"))
-
-
 def _deny_rows(dataset: Dataset, names: list[str], reason: str) -> tuple[list[Row], list[str]]:
     """Rows for the deny list, and the names that nothing here has."""
     rows: dict[tuple[str | None, str | None], Row] = {}
     unknown = []
 
-    def add(platform: str | None, video_id: str | None, channel_id: str | None) -> None:
+    def add(platform: str | None, video_id: str | None, channel_id: str | None = None) -> None:
         key = video_key(platform, video_id) if platform and video_id else None
         row = {"platform": platform, "video_id": video_id, "video_key": key, "channel_id": channel_id}
-        rows[key, None if key else channel_id] = {**row, "reason": reason, "denied_at": datetime.now(UTC)}
+        rows.setdefault((key, None if key else channel_id), {**row, "reason": reason, "denied_at": datetime.now(UTC)})
 
     before = denied(dataset.path)
     for channel_id in sorted(before.channel_ids):  # what was fetched of it since without its channel being known
@@ -141,7 +127,7 @@ def _deny_rows(dataset: Dataset, names: list[str], reason: str) -> tuple[list[Ro
     for name in names:
         videos, of_channel = _videos_named(dataset, name), _videos_of_channel(dataset, name)
         for platform, video_id in videos:
-            add(platform, video_id, None)
+            add(platform, video_id)
         if of_channel or (not videos and _is_channel(name)):
             add(None, None, name)
         for platform, video_id in of_channel:
@@ -149,8 +135,49 @@ def _deny_rows(dataset: Dataset, names: list[str], reason: str) -> tuple[list[Ro
         if not videos and not of_channel:
             unknown.append(name)
             if not _is_channel(name):
-                add("youtube", name, None)
-    return list(rows.values()), unknown
+                add(*_named(name))
+        if known := _named_for(name):
+            add("youtube", known)
+    keys = before.video_keys | {key for key, _ in rows if key}
+    also = _also_called(dataset, keys)
+    for platform, video_id in also:
+        if video_key(platform, video_id) not in before.video_keys:
+            add(platform, video_id)
+    return list(rows.values()), [name for name in unknown if ("youtube", _named_for(name) or name) not in also]
+
+
+def _named(name: str) -> tuple[str, str]:
+    """(platform, video_id) of a video that nothing here has: as a list would name it by URL or path, else on YouTube,
+    whose ids have no `/` and no `.`."""
+    if "://" in name:
+        return "url", short_hash(name)
+    return ("file", short_hash(name)) if "/" in name or "." in name else ("youtube", name)
+
+
+def _named_for(name: str) -> str | None:
+    """The id of the YouTube video that a URL leads to, or that a path is called for; None for all else."""
+    if "://" in name:
+        return youtube_id(name, None)
+    return youtube_id(None, name) if "/" in name or "." in name else None
+
+
+def _also_called(dataset: Dataset, keys: frozenset[str]) -> list[tuple[str, str]]:
+    """(platform, video_id) of videos here that are those with these keys under other names, and of what they are on
+    YouTube."""
+    videos = _parts(dataset.path / "videos")
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET enable_progress_bar = false")
+        connection.register("asked", pa.table({"key": pa.array(sorted(keys), pa.string())}))
+        found: list[tuple[str, str]] = connection.execute(
+            f"""WITH known AS ({known_as_sql(videos)}),
+            going AS (
+                SELECT DISTINCT source_key FROM known
+                WHERE video_key IN (SELECT key FROM asked) OR source_key IN (SELECT key FROM asked)
+            ), names AS (SELECT video_key, youtube_id FROM known WHERE source_key IN (SELECT source_key FROM going))
+            SELECT platform, video_id FROM {videos} WHERE video_key IN (SELECT video_key FROM names)
+            UNION SELECT 'youtube', youtube_id FROM names WHERE youtube_id IS NOT NULL ORDER BY ALL"""
+        ).fetchall()
+        return found
 
 
 def _is_channel(name: str) -> bool:
@@ -229,6 +256,8 @@ def _remove(dataset: Dataset, doomed: Doomed, act: bool, again: list[str], drop:
         erase.rows_of_tables(dataset, doomed, act, last=False),
         _reports(dataset, doomed, act, again),
         erase.rows_of_tables(dataset, doomed, act, last=True),
+        leftovers.unfinished_files(dataset, act),
+        leftovers.orphans(dataset, act),
     ):
         yield from step
 
@@ -292,6 +321,8 @@ def _notes(dataset: Dataset) -> list[str]:
     notes = ["exports, and copies of shards, that were made elsewhere still have the clips: make them again"]
     if not all(dataset.root(kind).is_local for kind in KINDS):
         notes.append("copies of objects on other machines are not reached: empty their cache (FOUNDSOUND_CACHE)")
+    if elsewhere := leftovers.kinds_elsewhere(dataset):
+        notes.append(f"files that a kill left and no row names were not looked for in {', '.join(elsewhere)}")
     if runs:
         notes.append(f"these were fitted to shards from before: {', '.join(runs)}; train them again if they may not be")
     return notes

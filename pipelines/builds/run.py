@@ -17,6 +17,7 @@ from cyclopts.exceptions import CycloptsError
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, PausedError, StoppedError
 from curation.selections.selection import read_report
+from pipelines.builds.generations import continued
 from pipelines.builds.options import Step
 from pipelines.main import make_app
 
@@ -137,7 +138,7 @@ def _keeps_nothing(step: Step, out: Path) -> bool:
 def run_steps(steps: Sequence[Step], out: Path, *, wait: bool = False, follow: bool = False) -> list[Done]:
     """Run commands one after the other; each finds by itself what is left to do.
 
-    A step on a selection that keeps no clip is left out.
+    A step on a selection that keeps no clip is left out; one on a generation goes on from the latest.
 
     Args:
         steps: The commands.
@@ -155,11 +156,13 @@ def run_steps(steps: Sequence[Step], out: Path, *, wait: bool = False, follow: b
         if _keeps_nothing(step, out):
             _say("left out: the selection keeps no clip")
             continue
+        if (now := continued(step, out)) != step:
+            _say(f"that is now: {now}")
         begun = time.perf_counter()
         if step.verb in FETCHING:
             with _followers(steps[number:] if follow else (), out):
                 result = _fetch(step, out, wait)
         else:
-            result = make_app()(step.command)
-        done.append(Done(step, result, time.perf_counter() - begun))
+            result = make_app()(now.command)
+        done.append(Done(now, result, time.perf_counter() - begun))
     return done

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
-from pipelines.follow import OF_CLIPS
-from pipelines.runner import Job, run
+from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.taggers import agree_stage
 
@@ -37,16 +36,4 @@ def agree(
     """
     opened = Dataset(dataset)
     stage = agree_stage(opened, scorer, called=name, revision=revision)
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=batch,
-            workers=workers,
-            gpu=True,
-            address=address,
-            follow=OF_CLIPS if follow else (),
-        ),
-    )
-    return StageResult.of(opened, tally, "agree")
+    return run_of_clips(opened, stage, batch=batch, workers=workers, address=address, follow=follow)

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
-from pipelines.follow import OF_CLIPS
-from pipelines.runner import Job, run
+from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.codecs import encode_stage
+
+BATCH = 32
+"""Clips a worker gets at a time."""
 
 
 def encode(
@@ -35,16 +37,4 @@ def encode(
     """
     opened = Dataset(dataset)
     stage = encode_stage(opened, codec, called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=32,
-            workers=workers,
-            gpu=True,
-            address=address,
-            follow=OF_CLIPS if follow else (),
-        ),
-    )
-    return StageResult.of(opened, tally, "encode")
+    return run_of_clips(opened, stage, batch=BATCH, workers=workers, address=address, follow=follow)

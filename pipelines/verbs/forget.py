@@ -42,8 +42,9 @@ def forget(dataset: Path, /, *names: str, reason: str = "", dry_run: bool = Fals
 
     Args:
         dataset: Folder of the dataset.
-        names: Ids of videos or channels (or URLs or paths of rows); write `--` before one that begins with `-`. Without
-            any, an interrupted call is ended, and videos go that were found to be of a denied channel since.
+        names: Ids of videos or channels (or URLs or paths of rows); write `--` before one that begins with `-`. A video
+            of YouTube goes with every address and file that is called for it. Without any name, an interrupted call is
+            ended, and videos go that were found to be of a denied channel since.
         reason: Why, kept in the deny list.
         dry_run: Only list what would be touched.
     """

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from curation.dataset import Dataset
 from curation.measure import Measure
-from pipelines.follow import OF_CLIPS
-from pipelines.runner import Job, run
+from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
+
+BATCH = 4
+"""Clips a worker gets at a time."""
 
 
 def measure(
@@ -22,15 +24,4 @@ def measure(
     """
     opened = Dataset(dataset)
     stage = Measure(media=opened.media)
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=4,
-            workers=workers,
-            address=address,
-            follow=OF_CLIPS if follow else (),
-        ),
-    )
-    return StageResult.of(opened, tally, "measure")
+    return run_of_clips(opened, stage, batch=BATCH, workers=workers, address=address, follow=follow, gpu=False)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
-from pipelines.runner import Job, run
 from pipelines.verbs.embed import DEFAULT_EMBEDDER
+from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.captioners import score_stage
 
@@ -37,16 +37,4 @@ def score(
     """
     opened = Dataset(dataset)
     stage = score_stage(opened, captions, embedder, vectors=vectors, tags=tags, revision=revision)
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=batch,
-            workers=workers,
-            default_workers=1,
-            gpu=True,
-            address=address,
-        ),
-    )
-    return StageResult.of(opened, tally, "score")
+    return run_of_clips(opened, stage, batch=batch, workers=workers, address=address, default_workers=1)

@@ -11,6 +11,9 @@ from curation.status import status as stage_status
 from pipelines.progress import duration_text
 from pipelines.verbs.result import status_line
 
+SHOWN = 10
+"""Pauses that are shown; `--json` has all of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class StatusResult:
@@ -33,9 +36,10 @@ def pace_lines(pace: dict[str, Any]) -> list[str]:
     """How fast is being fetched, how long the rest takes, and who pauses."""
     rate, left_s = pace["videos_per_hour"], pace["seconds_left"]
     lines = [] if rate is None else [f"fetching {rate:,.0f} an hour, {duration_text(left_s)} left at this rate"]
-    for pause in pace["paused"]:
+    for pause in pace["paused"][:SHOWN]:
         lines.append(f"{pause['source']} through {pause['egress']} pauses until {pause['until']}: {pause['code']}")
-    return lines
+    more = len(pace["paused"]) - SHOWN
+    return [*lines, f"and {more:,} more pause; --json has all"] if more > 0 else lines
 
 
 def status(dataset: Path, /) -> StatusResult:

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from curation.dataset import Dataset
-from pipelines.follow import OF_CLIPS
-from pipelines.runner import Job, run
+from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.taggers import tag_stage
 
@@ -38,16 +37,4 @@ def tag(
     """
     opened = Dataset(dataset)
     stage = tag_stage(opened, tagger, called=name, revision=revision, sha256=sha256)
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=batch,
-            workers=workers,
-            gpu=True,
-            address=address,
-            follow=OF_CLIPS if follow else (),
-        ),
-    )
-    return StageResult.of(opened, tally, "tag")
+    return run_of_clips(opened, stage, batch=batch, workers=workers, address=address, follow=follow)

@@ -8,8 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from curation.dataset import Dataset
-from curation.download.egress import Egress, egresses, pace_of
-from curation.download.fetch_queue import ROW_LINE, line_of
+from curation.download.egress import ROW_LINE, Egress, egresses, pace_of
+from curation.download.fetch_queue import line_of
 from curation.download.source import Source
 from pipelines.disk import DiskMark, parse_bytes
 from pipelines.doctor import require_recent_ytdlp
@@ -25,7 +25,8 @@ class Ways:
     Args:
         proxy: A proxy to go through; give it again for each further one: every proxy has a budget of its own.
         cookies: A cookie file for the platform; again for each further session. None by default.
-        rate: Videos an hour through each way out; 300 for youtube and no bound for mirrors when not given.
+        rate: Videos an hour of each source (of rows with a url: each host) through each way out; 300 for youtube and no
+            bound for others when not given.
         max_disk: Most that media and kept originals may take, as 200GB; fetching pauses above it.
         min_free: Least that must stay free on the disk of the media, as 20GB; fetching pauses below it.
         allow_old_ytdlp: Ask YouTube with a yt-dlp of any age.

@@ -44,3 +44,37 @@ def test_what_a_killed_run_left_is_removed_and_a_running_one_is_left_alone(tempo
         tempfile.tempdir = str(temporary)
         with scratch_folder():
             assert running.is_dir() and not left[0].exists()
+
+
+WORKER = """
+import sys, tempfile, time
+from pathlib import Path
+from pipelines.scratch import use_scratch
+use_scratch(Path("/folder/of/a/driver/elsewhere"))
+Path(tempfile.mkdtemp(), "cookies.txt").touch()
+print(tempfile.gettempdir(), flush=True)
+sys.stdin.read()
+"""
+
+
+def worker(temporary: Path) -> tuple["subprocess.Popen[str]", Path]:
+    """A worker on a machine that does not have the driver's folder, and its own folder there."""
+    environment = {"TMPDIR": str(temporary), "PYTHONPATH": "."}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", WORKER], env=environment, **pipes)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_what_a_killed_worker_left_elsewhere_goes_when_the_next_one_begins_there(temporary: Path) -> None:
+    (killed, left), (living, kept) = worker(temporary), worker(temporary)
+    assert {left.parent, kept.parent} == {temporary} and list(left.rglob("cookies.txt"))
+    killed.kill()
+    killed.communicate()
+    assert list(left.rglob("cookies.txt"))
+    next_one, own = worker(temporary)
+    assert not left.exists() and list(kept.rglob("cookies.txt")) and list(own.rglob("cookies.txt"))
+    for process in (living, next_one):
+        process.communicate("")
+        assert process.returncode == 0
+    assert not list(temporary.iterdir())

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -71,41 +70,6 @@ def test_guards_fail_closed(tmp_path: Path) -> None:
 
 
 ID = "dQw4w9WgXcQ"
-
-
-@pytest.mark.parametrize(
-    ("url", "known"),
-    [
-        (f"https://www.youtube.com/watch?v={ID}", ID),
-        (f"https://youtube.com/watch?list=a&v={ID}&t=3", ID),
-        (f"https://m.youtube.com/shorts/{ID}", ID),
-        (f"https://www.youtube-nocookie.com/embed/{ID}?rel=0", ID),
-        (f"http://youtu.be/{ID}", ID),
-        (f"https://youtu.be/{ID}x", None),
-        (f"https://example.org/{ID}", None),
-        (f"https://www.youtube.com/watch?vv={ID}", None),
-    ],
-)
-def test_an_address_of_a_video_is_known_in_python_and_in_sql(url: str, known: str | None) -> None:
-    assert guard.youtube_id(url, None) == known
-    found = duckdb.sql("SELECT regexp_extract($1, $2, 1)", params=[url, guard.YOUTUBE_ADDRESS]).fetchall()
-    assert found == [(known or "",)]
-
-
-@pytest.mark.parametrize(
-    ("path", "known"),
-    [
-        (f"a/Y{ID}.wav", ID),
-        (f"{ID}.m4a", ID),
-        (f"b/{ID}_000030.mp4", ID),
-        (f"{ID}_30000_40000.flac", ID),
-        (f"XX{ID}.wav", None),
-        (f"{ID}_a.wav", None),
-        ("Santa Motor.wav", None),
-    ],
-)
-def test_a_file_named_for_a_video_is_known(path: str, known: str | None) -> None:
-    assert guard.youtube_id(None, path) == known
 
 
 def dataset_of(folder: Path, lines: list[str]) -> Dataset:

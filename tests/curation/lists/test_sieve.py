@@ -16,6 +16,7 @@ from curation.lists.kinds import KINDS
 from curation.lists.listfile import ListFile
 from curation.lists.row import Entry, ListRow
 from curation.lists.sieve import sifted
+from curation.lists.table import sure_lines
 from curation.schema import TABLES
 
 Write = Callable[[str, str | bytes], Path]
@@ -31,8 +32,30 @@ PIECES: dict[str, tuple[list[bytes], ...]] = {
         [b",train", b",val", b",test", b",dev", b", test ", b"", b",train,more"],
     ),
     "v2m": ([A, b"-_AZaz09-_A", b" " + A, b"short", A + b"a", b"", b"\xef\xbb\xbf" + A, b"a\0" + A[2:], A + b"\x0c"],),
+    "table": (
+        [A, b"-_AZaz09-_A", b" " + A, b"short", b"", "ä".encode() * 11],
+        [
+            b",1",
+            b",1.5",
+            b",0.125",
+            b",12.3456",
+            b",999999.999",
+            b",1000000",
+            b",1000000.1",
+            b",007",
+            b",-1",
+            b",1e2",
+            b",",
+        ],
+        [b",10", b",0.5", b",1", b",1.001", b",0", b",1000000", b",1000001", b", 10", b",010", b",", b""],
+        [b",train", b",val", b",dev", b", test ", b","],
+        [b",dog", b",caf\xc3\xa9", b",say hi", b",[1]", b", [", b", dog", b",do\0g", b",", EMPTY, b",dog,more"],
+        [b",", b",http://example.org/a", b", "],
+    ),
 }
 """Kind -> the pieces of its lines in their order, a plain one first."""
+
+HEADERS = {"table": b"video_id,start_s,duration_s,split,labels,url\n"}
 
 ENDS = [b"\n", b"\n", b"\r\n", b"\r\r\n", b"\n\n"]
 
@@ -40,7 +63,7 @@ ENDS = [b"\n", b"\n", b"\r\n", b"\r\r\n", b"\n\n"]
 def made_lines(kind: str, count: int, seed: int) -> bytes:
     """Lines put together of pieces, good ones more often than others; the last one may lack its end."""
     draw = np.random.default_rng(seed)
-    lines = []
+    lines = [HEADERS.get(kind, b"")]
     for _ in range(count):
         pieces = [some[0] if draw.random() < 0.6 else some[draw.integers(len(some))] for some in (*PIECES[kind], ENDS)]
         lines.append(b"".join(pieces))
@@ -54,7 +77,8 @@ def as_read(kind: str, file: Path) -> dict[int, Entry]:
 def as_sifted(kind: str, file: Path) -> tuple[dict[int, Entry], int]:
     """The same with a sieve, and how many rows it took."""
     taken: list[pa.Table] = []
-    sure = KINDS[kind].sure
+    sure_in = KINDS[kind].sure_in
+    sure = sure_in(ListFile(path=file)) if sure_in else KINDS[kind].sure
     assert sure is not None
     found = {entry.line: entry for entry in KINDS[kind].read(sifted(ListFile(path=file), sure, taken.append))}
     rows = [row for table in taken for row in table.to_pylist()]
@@ -113,7 +137,7 @@ def test_a_dataset_has_the_same_tables_with_and_without_the_sieve(
     contents, reports = [], []
     for sieve in (True, False):
         if not sieve:
-            monkeypatch.setitem(KINDS, kind, replace(KINDS[kind], sure=None))
+            monkeypatch.setitem(KINDS, kind, replace(KINDS[kind], sure=None, sure_in=None))
         dataset = Dataset.create(tmp_path / f"dataset-{sieve}")
         told: list[int] = []
         reports.append(ingest(dataset, kind, file, progress=told.append))
@@ -123,3 +147,28 @@ def test_a_dataset_has_the_same_tables_with_and_without_the_sieve(
     assert reports[0] == reports[1]
     assert contents[0]["videos"]
     assert contents[0]["rejects"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b'video_id,labels\naaaaaaaaaaa,"dog\nbbbbbbbbbbb,cat\n"\n'),
+        ("a.csv", b"video_id,start_s\naaaaaaaaaaa,1\n"),
+        ("a.csv", b"video_id,video_id\naaaaaaaaaaa,aaaaaaaaaaa\n"),
+        ("a.csv", b"video_id,more\naaaaaaaaaaa,x\n"),
+        ("a.csv", b"url\nhttp://example.org/a.mp4\n"),
+        ("a.jsonl", b"{}\n"),
+    ],
+)
+def test_a_table_that_may_be_other_than_it_looks_goes_to_the_reader(write: Write, name: str, content: bytes) -> None:
+    assert sure_lines(ListFile(path=write(name, content))) is None
+
+
+def test_a_split_that_contradicts_the_one_given_is_the_readers(write: Write) -> None:
+    lines = b"\xef\xbb\xbf video_id ,split\naaaaaaaaaaa,train\nbbbbbbbbbbb,test\nccccccccccc,\n"
+    file = ListFile(path=write("a.csv", lines), split="train")
+    sure, taken = sure_lines(file), list[pa.Table]()
+    assert sure is not None
+    left = list(KINDS["table"].read(sifted(file, sure, taken.append)))
+    assert [row["video_id"] for rows in taken for row in rows.to_pylist()] == ["aaaaaaaaaaa"]
+    assert [(entry.line, isinstance(entry, ListRow)) for entry in left] == [(3, False), (4, True)]

@@ -219,7 +219,7 @@ def test_rows_in_any_order_give_the_same_bytes(made: Made) -> None:
 def test_a_selection_that_is_not_there_or_not_whole_is_named(made: Made) -> None:
     made.clip("v")
     dataset = made.dataset()
-    with pytest.raises(ArgumentError, match=r"no selection 's' \(selections: none\)"):
+    with pytest.raises(ArgumentError, match=r"no selection 's' \(there are: none\)"):
         read_rows(dataset, "s")
     with pytest.raises(ArgumentError, match="cannot name a selection"):
         select(dataset, name="../s")

@@ -14,12 +14,14 @@ from builds.made_media import write_video
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, PausedError, StoppedError
 from curation.selections.selection import read_report
+from curation.shards.generation import GenerationIndex
 from curation.status import status
 from pipelines.builds import run as running
 from pipelines.builds.options import Step
 from pipelines.builds.run import run_steps
 from pipelines.quickstart.mirror import Mirror
 from pipelines.verbs.build import BuildResult, Course, Parts, Plan, build
+from pipelines.verbs.retry import retry
 
 FETCH = Step("fetch", ("dataset",))
 
@@ -164,6 +166,34 @@ def test_vggsound(mirror: Mirror, tmp_path: Path) -> None:
     assert dict(status(Dataset(out))["fetch"].set_aside) == {"NOT_FOUND": 1}
     assert kept(out, "train") == (2, {"GUARD": 1, "NOT_FOUND": 1})
     assert kept(out, "test") == (1, {"NOT_FOUND": 1})
+
+
+@pytest.mark.slow
+def test_a_build_goes_on_when_more_clips_came(tmp_path: Path) -> None:
+    """Two videos are there at first, a third one later: the shards of the first two are named, not written again."""
+    media, out = tmp_path / "media", tmp_path / "out"
+    media.mkdir()
+    for video_id in VIDEOS[:2]:
+        write_video(media, video_id, CLIP_S + 2)
+    listed = written(tmp_path / "vggsound.csv", *[[video_id, 1, "rain", "train"] for video_id in VIDEOS[:3]])
+    parts = Parts(workers=0, unguarded=("audiocaps-val", "audiocaps-test"))
+    with Mirror(media) as mirror:
+        how = {"lists": [str(listed)], "source": [f"{mirror.url}/{{video_id}}.mp4"], "parts": parts}
+        build("vggsound", out=out, **how)
+        first = {path.name: path.read_bytes() for path in (out / "shards" / "train").iterdir()}
+        write_video(media, VIDEOS[2], CLIP_S + 2)
+        retry(out, code=("NOT_FOUND",))
+        for _ in range(2):
+            again = build("vggsound", out=out, **how)
+            assert isinstance(again, BuildResult)
+            ran = [str(one.step) for one in again.done if one.step.verb in ("pack", "extend", "verify")]
+            words = f"foundsound extend {out} --selection train --from train --name train-2"
+            assert ran == [words, f"foundsound verify {out} --generation train-2"]
+    assert kept(out, "train") == (3, {})
+    assert {path.name: path.read_bytes() for path in (out / "shards" / "train").iterdir()} == first
+    shards = Dataset(out).root("shards")
+    assert (GenerationIndex.read(shards / "train-2").clips, GenerationIndex.read(shards / "train").clips) == (3, 2)
+    assert sorted(path.name for path in (out / "shards").iterdir()) == ["train", "train-2"]
 
 
 @pytest.mark.slow
