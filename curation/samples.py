@@ -1,125 +1,140 @@
-"""What a generator is trained on: the latents, frames and captions of the clips of one generation of shards.
+"""What a generator is trained on: the latents, frames and captions of the clips of generations of shards.
 
-The shards say which clips and with which captions; the latents, which belong to the clips, are gathered from their
-blobs by byte offset. Nothing is decoded. Batch b is a function of (seed, b), see `curation/shards/batches.py`.
+The shards say which clips and with which captions; the latents belong to the clips (`curation/latents.py`). Batch b is
+a function of (seed, b), see `curation/shards/batches.py`; any thread may make any batch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.keys import stable_hash
-from curation.shards.batches import BatchPlan
-from curation.shards.reader import Shards
-from curation.tables import Row
+from curation.latents import LatentClips, Lengths
+from curation.shards.batches import BatchPlan, Indices
 
 
-@dataclass(frozen=True, slots=True)
-class _Clip:
-    """Where one clip's arrays lie, and its texts."""
-
-    key: str
-    texts: tuple[str, ...]
-    latents: BlobRef
-    frames: BlobRef | None
-
-
-class Samples:
-    """The clips of a generation that are long enough, ready to be drawn in batches.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One generation that is trained on.
 
     Args:
         dataset: The dataset.
-        generation: Name of the generation of shards.
-        latents: Name of the latents, as given to `encode`.
-        latent_frames: Length of every sample, latent frames; of longer clips a span is drawn by seed, shorter ones are
-            left out and counted in `too_short`.
-        frame_rate_hz: Rate of the stored pictures, Hz.
-        latent_rate_hz: Rate of the latents, Hz.
-
-    Raises:
-        ArgumentError: The latents are missing for some clip, or no clip is long enough.
+        generation: Name of its generation.
+        weight: Its share in what is seen, above 0, in any unit; None for its share of the clips.
+        where: SQL condition over the dataset's tables, as `select --where` has; None for all clips.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        generation: str,
-        *,
-        latents: str,
-        latent_frames: int,
-        latent_rate_hz: float,
-        frame_rate_hz: float,
-    ) -> None:
-        self._reader = BlobReader(dataset.root("latents"))
-        self.latent_frames = latent_frames
-        self._frames_of_latent = frame_rate_hz / latent_rate_hz
-        self.pictures = max(1, round(latent_frames * self._frames_of_latent))
-        shards = Shards.open(dataset.root("shards") / generation)
-        encoded = {row["key"]: row for row in self._encoded(dataset, latents)}
-        abouts = [(shards.key(i), shards.about(i)) for i in range(len(shards))]
-        missing = [key for key, _ in abouts if key not in encoded]
-        if missing:
+    dataset: Dataset
+    generation: str = "train"
+    weight: float | None = None
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not self.weight > 0:
+            raise ArgumentError(f"the weight of {self.dataset.path} must be above 0, not {self.weight}")
+
+
+_SAMPLE = stable_hash("sample")
+"""So that what a row draws is not what another part of the run draws with the same numbers."""
+
+
+class Samples:
+    """The clips of some generations that are long enough, ready to be drawn in batches.
+
+    Args:
+        sources: What is trained on.
+        clips: The clips of each source.
+        lengths: How long samples are.
+
+    Raises:
+        ArgumentError: No clip is long enough.
+    """
+
+    def __init__(self, sources: Sequence[Source], clips: Sequence[LatentClips], lengths: Lengths) -> None:
+        self.sources, self.lengths, self._clips = tuple(sources), lengths, tuple(clips)
+        edges = np.asarray(lengths.latent_frames)
+        bucket_of = [np.searchsorted(edges, clips.latent_frames, side="right") - 1 for clips in self._clips]
+        self.too_short = int(sum((buckets < 0).sum() for buckets in bucket_of))
+        self._members: dict[tuple[int, int], Indices] = {
+            (bucket, source): np.flatnonzero(buckets == bucket)
+            for source, buckets in enumerate(bucket_of)
+            for bucket in range(len(edges))
+        }
+        self._filled = [
+            bucket
+            for bucket in range(len(edges))
+            if any(len(self._members[bucket, source]) for source in range(len(self.sources)))
+        ]
+        if not self._filled:
             raise ArgumentError(
-                f"{len(missing)} of {len(abouts)} clips of generation {generation!r} have no latents {latents!r}, "
-                f"{missing[0]} among them; run `foundsound encode` first"
-            )
-        clips = [self._clip(key, about, encoded[key]) for key, about in abouts]
-        self.clips = [clip for clip in clips if clip.latents.shape[0] >= latent_frames]
-        self.too_short = len(clips) - len(self.clips)
-        if not self.clips:
-            raise ArgumentError(
-                f"none of the {len(clips)} clips of generation {generation!r} has {latent_frames} latent frames; "
-                f"train on shorter samples with --seconds"
+                f"none of the {self.too_short} clips has {edges[0]} latent frames; train on shorter samples with "
+                "--seconds"
             )
 
-    @staticmethod
-    def _encoded(dataset: Dataset, label: str) -> list[Row]:
-        rows: list[Row] = dataset.sql(
-            """SELECT encode.* FROM encode JOIN cut ON cut.key = encode.key
-                AND encode.input = concat_ws('+', cut.audio_sha256, cut.video_sha256)
-            WHERE encode.state = 'done' AND encode.label = ?""",
-            [label],
-        ).to_pylist()
-        return rows
-
-    @staticmethod
-    def _clip(key: str, about: Mapping[str, Any], row: Row) -> _Clip:
-        texts = tuple(about.get("captions") or ()) or tuple(about.get("labels") or ()) or ("",)
-        latents = BlobRef(
-            blob=row["blob"],
-            offset_bytes=row["latents_offset_bytes"],
-            shape=(row["latent_frames"], row["latent_channels"]),
-            dtype="<f2",
-        )
-        frames = None
-        if row["frames"]:
-            shape = (row["frames"], row["frame_size_px"], row["frame_size_px"], 3)
-            frames = BlobRef(blob=row["blob"], offset_bytes=row["frames_offset_bytes"], shape=shape, dtype="|u1")
-        return _Clip(key, texts, latents, frames)
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def batch(self, plan: BatchPlan, number: int) -> dict[str, Any]:
-        """Global batch `number`.
+    @classmethod
+    def open(cls, sources: Sequence[Source], *, latents: str, lengths: Lengths) -> Self:
+        """The samples of some generations.
 
         Args:
-            plan: Its order and seed; of `len(self)` samples.
+            sources: What is trained on.
+            latents: Name of the latents, as given to `encode`.
+            lengths: How long samples are.
+
+        Raises:
+            ArgumentError: The latents are missing for some clip, or no clip is long enough.
+        """
+        clips = [LatentClips.of(one.dataset, one.generation, latents=latents, where=one.where) for one in sources]
+        return cls(sources, clips, lengths)
+
+    def __len__(self) -> int:
+        return sum(len(members) for members in self._members.values())
+
+    def plan(self, *, batch_size: int, seed: int) -> BatchPlan:
+        """The order in which the clips are seen.
+
+        Raises:
+            ArgumentError: Some sources have a weight and others none, or a source with a weight has no clip.
+        """
+        sizes = tuple(
+            tuple(len(self._members[bucket, source]) for source in range(len(self.sources))) for bucket in self._filled
+        )
+        weights = tuple(source.weight for source in self.sources if source.weight is not None)
+        if weights and len(weights) != len(self.sources):
+            raise ArgumentError("give every source of data a weight, or none")
+        for source, clips in zip(self.sources, np.sum(sizes, axis=0), strict=True):
+            if weights and not clips:
+                raise ArgumentError(f"no clip of {source.dataset.path} is long enough or meets {source.where!r}")
+        return BatchPlan(sizes=sizes, batch_size=batch_size, seed=seed, weights=weights)
+
+    def batch(self, plan: BatchPlan, number: int, rows: range | None = None) -> dict[str, Any]:
+        """Some rows of global batch `number`.
+
+        Args:
+            plan: Of these samples.
             number: Counted from 0 over all epochs.
+            rows: Which of them; None for all.
 
         Returns:
-            `latents` (B, F, D) float32, `texts` B strings, `frames` (B, N, H, W, 3) uint8 or None where no clip of the
-            batch has any, `has_frames` (B,) bool, `keys` B strings.
+            `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
+            (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
         """
-        drawn = [
-            self.sample(int(index), np.random.default_rng([plan.seed, number, place, stable_hash("sample")]))
-            for place, index in enumerate(plan.indices(number))
+        places = plan.batch(number)
+        bucket = self._filled[places.bucket]
+        wanted = [
+            (row, source, int(self._members[bucket, source][places.clips[row]]))
+            for row, source in enumerate(places.sources.tolist())
+            if rows is None or row in rows
         ]
+        for _, source, clip in wanted:
+            self._clips[source].expect(clip)
+        drawn = []
+        for row, source, clip in wanted:
+            rng = np.random.default_rng([plan.seed, number, row, _SAMPLE])
+            drawn.append(self._clips[source].sample(clip, self.lengths, bucket, rng))
         pictures = [sample["frames"] for sample in drawn]
         blank = next((np.zeros_like(frames) for frames in pictures if frames is not None), None)
         return {
@@ -129,16 +144,3 @@ class Samples:
             "has_frames": np.array([frames is not None for frames in pictures]),
             "keys": [sample["key"] for sample in drawn],
         }
-
-    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One clip: a span of its latents, the frames of that span, and one of its texts, drawn by `rng`."""
-        clip = self.clips[index]
-        start = int(rng.integers(clip.latents.shape[0] - self.latent_frames + 1))
-        latents = self._reader.read(clip.latents)[start : start + self.latent_frames].astype(np.float32)
-        frames = None
-        if clip.frames is not None:
-            shown = start * self._frames_of_latent + np.arange(self.pictures)
-            shown = np.minimum(shown.astype(int), clip.frames.shape[0] - 1)
-            frames = self._reader.read(clip.frames)[shown]
-        text = clip.texts[int(rng.integers(len(clip.texts)))]
-        return {"key": clip.key, "text": text, "latents": latents, "frames": frames}

@@ -10,7 +10,7 @@ import mmap
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -70,7 +70,12 @@ class Shards:
     @property
     def keys(self) -> list[str]:
         """The clip_ids of all clips, in order; reads every table of offsets."""
-        return [key for number in range(len(self._ends)) for key in self._shard(number).offsets["key"].to_pylist()]
+        return [key for offsets in self.offsets() for key in offsets["key"].to_pylist()]
+
+    def offsets(self) -> Iterator[pa.Table]:
+        """The tables of offsets, shard by shard: a row a clip, with its `.json`."""
+        for number in range(len(self._ends)):
+            yield self._shard(number).offsets
 
     def key(self, index: int) -> str:
         """clip_id of one clip."""

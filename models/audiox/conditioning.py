@@ -1,21 +1,22 @@
-"""From conditions to tokens: what is frozen makes features of words and pictures, what is trained tokens of those.
+"""From conditions to frozen features: what words, pictures and sounds are before anything trained reads them.
 
-`ConditionEncoders` is frozen and outside the network; its `Features` can be made once a sample. `Conditioner` is inside
-the network and trained. An absent modality is one learned "empty" token, as AudioX published it.
+`ConditionEncoders` makes `Features`, once a sample; the trained half (`adapters.py`) makes tokens of those.
 
-Legend: B batch, L text tokens (or, after the conditioner, all tokens), N pictures, P features of a picture, V their
-width, T width of the text features, C context width, H and W height and width in pixels.
+Legend: B batch, L text tokens, N pictures, P features of a picture, V their width, T width of the text features,
+F latent frames of a prompt, D latent channels, H and W height and width in pixels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.diffusion.guidance import Context
+Modality = Literal["text", "video", "audio"]
+MODALITIES: tuple[Modality, ...] = ("text", "video", "audio")
+"""What a sample can be conditioned on; a picture is a video that stands still, music a prompt of sound."""
 
 
 class TextEncoder(Protocol):
@@ -33,6 +34,10 @@ class FrameEncoder(Protocol):
     """What is asked of a frame encoder: `FramePatches` and `ClipFrames` both offer it."""
 
     @property
+    def pictures(self) -> int:
+        """Pictures of a clip that it looks at; of fewer, features are repeated."""
+
+    @property
     def frame_width(self) -> int:
         """Channels of its features."""
 
@@ -45,31 +50,66 @@ class FrameEncoder(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AudioPrompt:
+    """Sounds as conditions, one a sample.
+
+    Attributes:
+        latents_BFD: Scaled as the network's own latents are.
+        has_B: bool, which samples have one.
+        before_B: bool, True where it is what sounded before, False where it is the sound itself, with parts hidden.
+        shown_BF: bool, False where a part is hidden; None: everything is shown.
+    """
+
+    latents_BFD: Tensor
+    has_B: Tensor
+    before_B: Tensor
+    shown_BF: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Features:
     """Conditions as frozen features, and which of them each sample has.
 
     Attributes:
         text_BLT: Hidden states of the text.
         text_mask_BL: bool, True where a token is real.
+        text_lengths: Real tokens of each text.
         has_text_B: bool.
         frames_BNPV: Features of the pictures, evenly spaced over the clip, or None where no sample has any.
         has_frames_B: bool.
+        audio: Prompts of sound, or None where no sample has one.
+        text_shown_BL: bool, False where a token is hidden; None: everything is shown.
+        frames_shown_BNP: bool, likewise.
     """
 
     text_BLT: Tensor
     text_mask_BL: Tensor
+    text_lengths: tuple[int, ...]
     has_text_B: Tensor
     frames_BNPV: Tensor | None
     has_frames_B: Tensor
+    audio: AudioPrompt | None = None
+    text_shown_BL: Tensor | None = None
+    frames_shown_BNP: Tensor | None = None
 
-    def keeping(self, text_B: Tensor, frames_B: Tensor) -> "Features":
+    def keeping(self, text_B: Tensor, frames_B: Tensor, audio_B: Tensor | None = None) -> "Features":
         """These features with the modalities of some samples taken away (where False)."""
-        return replace(self, has_text_B=self.has_text_B & text_B, has_frames_B=self.has_frames_B & frames_B)
+        audio = self.audio
+        if audio is not None and audio_B is not None:
+            audio = replace(audio, has_B=audio.has_B & audio_B)
+        return replace(
+            self, has_text_B=self.has_text_B & text_B, has_frames_B=self.has_frames_B & frames_B, audio=audio
+        )
+
+    def without(self, *modalities: Modality) -> "Features":
+        """These features with whole modalities taken away from every sample."""
+        taken_B = torch.zeros_like(self.has_text_B)
+        keeps = [taken_B if name in modalities else ~taken_B for name in MODALITIES]
+        return self.keeping(*keeps)
 
     def emptied(self) -> "Features":
         """These features with every modality taken away: the condition that guidance leads away from."""
-        nothing_B = torch.zeros_like(self.has_text_B)
-        return self.keeping(nothing_B, nothing_B)
+        return self.without(*MODALITIES)
 
 
 class ConditionEncoders:
@@ -107,10 +147,12 @@ class ConditionEncoders:
             has_frames_B = torch.zeros_like(has_text_B)
         else:
             features_BNPV = self.frames.frame_features(frames_BNHW3.to(self.device))
+            features_BNPV = repeated(features_BNPV, self.frames.pictures)
             has_frames_B = torch.ones_like(has_text_B) if has_frames_B is None else has_frames_B.to(self.device)
         return Features(
             text_BLT=text_BLT,
             text_mask_BL=torch.arange(text_BLT.shape[1], device=self.device) < lengths_B[:, None],
+            text_lengths=tuple(len(row) for row in rows),
             has_text_B=has_text_B,
             frames_BNPV=features_BNPV,
             has_frames_B=has_frames_B,
@@ -132,57 +174,6 @@ class ConditionEncoders:
             if len(self._remembered) < self.MOST_TEXTS:
                 self._remembered[text] = found
         return found
-
-
-class Conditioner(nn.Module):
-    """The trained half: features of each modality to tokens of one width, beside each other.
-
-    An adapter of text is a norm and a projection; one of pictures also adds where on the picture and when in the clip.
-    """
-
-    def __init__(self, *, text_width: int, frame_width: int, frame_patches: int, context_width: int) -> None:
-        super().__init__()
-        self.text = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, context_width))
-        self.frames = nn.Sequential(nn.LayerNorm(frame_width), nn.Linear(frame_width, context_width))
-        self.frame_place_PC = nn.Parameter(0.02 * torch.randn(frame_patches, context_width))
-        self.frame_time = nn.Linear(context_width, context_width)
-        self.empty_text_C = nn.Parameter(0.02 * torch.randn(context_width))
-        self.empty_frames_C = nn.Parameter(0.02 * torch.randn(context_width))
-
-    def forward(self, features: Features) -> Context:
-        """Tokens of all modalities; those of an absent one are masked, its empty token is not."""
-        tokens, masks = [], []
-        has_B = features.has_text_B
-        text_BLC = self.text(features.text_BLT)
-        tokens += [_everywhere(self.empty_text_C, text_BLC), text_BLC]
-        masks += [~has_B[:, None], features.text_mask_BL & has_B[:, None]]
-        tokens.append(_everywhere(self.empty_frames_C, text_BLC))
-        masks.append(~features.has_frames_B[:, None])
-        if features.frames_BNPV is not None:
-            frames_BNPC = self.frames(features.frames_BNPV) + self.frame_place_PC
-            frames_BNPC = frames_BNPC + self._time_of(frames_BNPC)[:, None]
-            tokens.append(frames_BNPC.flatten(1, 2))
-            masks.append(features.has_frames_B[:, None].expand(-1, tokens[-1].shape[1]))
-        return Context(tokens_BLC=torch.cat(tokens, dim=1), mask_BL=torch.cat(masks, dim=1))
-
-    def _time_of(self, frames_BNPC: Tensor) -> Tensor:
-        """An embedding of each picture's place in the clip, (N, C), from sines of it."""
-        features_NC = clock_features(frames_BNPC.shape[1], frames_BNPC.shape[-1], frames_BNPC.device)
-        return self.frame_time(features_NC)  # type: ignore[no-any-return]
-
-
-def clock_features(count: int, width: int, device: torch.device) -> Tensor:
-    """Where each of `count` evenly spaced things is in its clip, as sines and cosines: (count, width).
-
-    Half a turn to 64 turns over the clip: apart at 50 pictures, smooth between neighbours. Source: ours.
-    """
-    when_N = (torch.arange(count, device=device) + 0.5) / count
-    angles = when_N[:, None] * torch.pi * 128 ** torch.linspace(0, 1, width // 2, device=device)
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-def _everywhere(token_C: Tensor, like_BLC: Tensor) -> Tensor:
-    return token_C.to(like_BLC.dtype).expand(len(like_BLC), 1, -1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,3 +223,11 @@ def evenly_spaced(frames_BNHW3: Tensor, count: int) -> Tensor:
         return frames_BNHW3
     picked = torch.linspace(0, given - 1, count).round().long()
     return frames_BNHW3[:, picked.to(frames_BNHW3.device)]
+
+
+def repeated(pictures_BN: Tensor, count: int) -> Tensor:
+    """At least `count` pictures, (B, N, ...): fewer are repeated evenly, as a picture is a still video."""
+    given = pictures_BN.shape[1]
+    if given >= count:
+        return pictures_BN
+    return pictures_BN[:, (torch.arange(count, device=pictures_BN.device) * given).div(count, rounding_mode="floor")]

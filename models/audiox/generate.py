@@ -1,4 +1,4 @@
-"""AudioX as one uses it: sounds from words and pictures. Also how a trained model lies on the disk.
+"""AudioX as one uses it: sounds from words, pictures and sounds. Also how a trained model lies on the disk.
 
     config.json             sizes of the network, its path, and where the other parts are
     network.safetensors     weights (the moving average of a run)
@@ -12,27 +12,28 @@ Legend: B sounds, C channels, T samples, F latent frames, D latent channels, N p
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, Unpack
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.audiox.conditioning import ConditionEncoders
+from models.audiox.adapters import Adapters
+from models.audiox.conditioning import ConditionEncoders, Modality
 from models.audiox.encoder_source import ConditionSources
+from models.audiox.fusion import FusionConfig
 from models.audiox.network import AudioXConfig, AudioXNetwork
+from models.audiox.prompts import MorePrompts, Prompts
+from models.audiox.sampling import Sampling, Seed, guidance_of, sample_latents, start_noise
 from models.codecs.codec import Codec, load_codec
-from models.diffusion.guidance import classifier_free_weights, guided
 from models.diffusion.paths import PATHS
-from models.diffusion.solvers import SOLVERS, OnStep
-from models.diffusion.times import sampling_times
+from models.diffusion.solvers import OnStep
 
-_FORMAT = "audiox 1"
-_SOLVER_OF_PATH = {"flow": "euler", "v": "dpm_solver_2m"}
+_FORMAT = "audiox 2"
+Guidance = float | Mapping[Modality, float]
 
 
 class AudioX:
@@ -89,7 +90,7 @@ class AudioX:
         config = json.loads((inside / "config.json").read_text())
         if config.get("format") != _FORMAT:
             raise ValueError(f"{inside / 'config.json'} has format {config.get('format')!r}, not {_FORMAT!r}")
-        network = AudioXNetwork(AudioXConfig(**config["network"]))
+        network = AudioXNetwork(_network_config(config["network"]))
         network.load_state_dict(load_file(inside / "network.safetensors"))
         return cls(
             network.to(device).requires_grad_(False),
@@ -97,6 +98,34 @@ class AudioX:
             encoders=ConditionSources.from_saved(config, inside).encoders(device),
             path=config["path"],
         )
+
+    @classmethod
+    def from_published(
+        cls,
+        checkpoint: str | Path,
+        config: str | Path,
+        *,
+        codec: Codec,
+        sources: ConditionSources,
+        device: torch.device | str = "cpu",
+    ) -> Self:
+        """Loads AudioX as it was published (`published.py`); `save_pretrained` then writes it as ours.
+
+        Args:
+            checkpoint: `model.ckpt`, or safetensors.
+            config: Its `config.json`.
+            codec: The autoencoder whose latents it was trained on, an Oobleck of 64 channels.
+            sources: T5-base for words and CLIP ViT-B/32 for pictures.
+            device: Where to compute.
+
+        Raises:
+            ValueError: if the checkpoint is of a kind that is not known, or the parts do not fit each other.
+        """
+        from models.audiox.published import load_published
+
+        network, path = load_published(checkpoint, config)
+        network = network.to(device).requires_grad_(False)
+        return cls(network, codec=codec, encoders=sources.encoders(device), path=path)
 
     def save_pretrained(self, folder: str | Path, sources: ConditionSources) -> None:
         """Writes a model's folder; one that is there is replaced once the new one is whole.
@@ -129,58 +158,97 @@ class AudioX:
     def generate(
         self,
         text: Sequence[str] | None = None,
-        frames: Tensor | np.ndarray | None = None,
         *,
         seconds: float,
         steps: int = 25,
-        guidance: float = 3.0,
-        seed: int = 0,
+        guidance: Guidance = 3.0,
+        seed: Seed = 0,
+        sampling: Sampling | None = None,
         on_step: OnStep | None = None,
+        **more: Unpack[MorePrompts],
     ) -> Tensor:
-        """Makes one sound for each prompt.
+        """Makes one sound for each prompt; any mix of text, video, image, audio and music is one.
 
-        Sound i depends on its prompt, the seed and i, not on the other prompts.
+        Sound i depends on its prompt, the seed and i, not on the other prompts nor on how many are made at once.
 
         Args:
             text: B prompts; an empty one is an absent one.
-            frames: uint8 pictures (B, N, H, W, 3), evenly spaced over the sound's length.
             seconds: Length of the sounds.
-            steps: Calls of the network.
-            guidance: 1 follows the condition as it was learned, above 1 more strongly.
-            seed: Of the noise that the sounds start from.
+            steps: Steps of the solver.
+            guidance: 1 follows the condition as it was learned, above 1 more strongly. One number for all of it, or one
+                for each of "text", "video" and "audio" (those left out are 1).
+            seed: Of the noise that the sounds start from; or one of each sound, a number or a pair of them, which then
+                does not depend on i. The pair (seed, i) is what one seed for all comes to.
+            sampling: The solver and all else that is rarely changed.
             on_step: Called with (steps done, steps in all).
+            more: `video`, `image`, `audio`, `music` and `gaps`, see `MorePrompts`.
 
         Returns:
             float32 (B, C, T) on the CPU, at the codec's rate; full scale is 1, and values beyond it are cut.
 
         Raises:
-            ValueError: if there is no prompt, or a number is out of range.
+            ValueError: if there is no prompt, a prompt is of a kind this network was not made for, or a number is out
+                of range.
         """
-        texts, frames_BNHW3 = _prompts(text, frames)
+        prompts = Prompts.of(text, more, channels=self.codec.channels)
+        sampling = sampling or Sampling()
         if not 0 < seconds < math.inf:
             raise ValueError(f"seconds is {seconds}: a sound must be longer than 0")
-        latent_frames = math.ceil(round(seconds * self.codec.latent_rate_hz, 6))
-        shape = (latent_frames, self.codec.latent_channels)
-        rngs = [np.random.default_rng([seed, number]) for number in range(len(texts))]
-        noise_BFD = np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])
+        if prompts.has_sound and not self.network.config.adapters.audio and not prompts.gaps:
+            raise ValueError(
+                "this network was trained without prompts of sound: give audio with gaps, text or pictures"
+            )
+        frames = math.ceil(round(seconds * self.codec.latent_rate_hz, 6))
+        noise_BFD = start_noise(seed, len(prompts), (frames, self.codec.latent_channels)).to(self.device)
+        size = sampling.at_once or len(prompts)
+        starts = range(0, len(prompts), size)
+        waves = []
+        for number, first in enumerate(starts):
+            tell = None if on_step is None else _tell_part(on_step, number, len(starts))
+            part = slice(first, first + size)
+            waves.append(self._some(prompts.part(part), noise_BFD[part], seconds, steps, guidance, sampling, tell))
+        return torch.cat(waves)
+
+    def _some(
+        self,
+        prompts: Prompts,
+        noise_BFD: Tensor,
+        seconds: float,
+        steps: int,
+        guidance: Guidance,
+        sampling: Sampling,
+        on_step: OnStep | None,
+    ) -> Tensor:
+        """The sounds of some prompts, at once."""
+        rate_hz, frames = self.codec.sample_rate_hz, noise_BFD.shape[1]
+        latents = prompts.latents(self.codec, self.network.scale, frames, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            features = self.encoders.features(texts, frames_BNHW3, None)
-            contexts = [self.network.conditioner(features), self.network.conditioner(features.emptied())]
-            velocity = guided(self.network.transformer, contexts, classifier_free_weights(guidance))
-            solve = SOLVERS[_SOLVER_OF_PATH[self.path]]
-            start = torch.from_numpy(noise_BFD).to(self.device)
-            x_BFD = solve(velocity, start, sampling_times(steps), PATHS[self.path], on_step)
+            features = prompts.features(self.encoders, latents, reads_sound=self.network.config.adapters.audio)
+            contexts, weights = guidance_of(self.network.conditioner, features, guidance)
+            x_BFD = sample_latents(
+                self.network.transformer,
+                noise_BFD,
+                path=self.path,
+                steps=steps,
+                conditions=(contexts, weights),
+                known=latents.known,
+                sampling=sampling,
+                on_step=on_step,
+            )
         wave_BCT = self.codec.decode(self.network.scale.unscaled(x_BFD.float()))
-        return wave_BCT[..., : round(seconds * self.codec.sample_rate_hz)].clamp(-1, 1).float().cpu()
+        return wave_BCT[..., : round(seconds * rate_hz)].clamp(-1, 1).float().cpu()
 
 
-def _prompts(text: Sequence[str] | None, frames: Tensor | np.ndarray | None) -> tuple[list[str], Tensor | None]:
-    if isinstance(text, str):
-        raise ValueError(f"text is one string, {text!r}: give a list of prompts")
-    frames_BNHW3 = None if frames is None else torch.as_tensor(frames)
-    if frames_BNHW3 is not None and (frames_BNHW3.ndim != 5 or frames_BNHW3.dtype != torch.uint8):
-        raise ValueError(f"frames are {frames_BNHW3.dtype} {tuple(frames_BNHW3.shape)}: give uint8 (B, N, H, W, 3)")
-    texts = list(text) if text is not None else [""] * (0 if frames_BNHW3 is None else len(frames_BNHW3))
-    if not texts:
-        raise ValueError("there is no prompt: give text, frames, or both")
-    return texts, frames_BNHW3
+def _network_config(told: Mapping[str, Any]) -> AudioXConfig:
+    """Sizes as `config.json` has them."""
+    adapters = dict(told["adapters"])
+    if adapters["fusion"] is not None:
+        adapters["fusion"] = FusionConfig(**adapters["fusion"])
+    return AudioXConfig(**{**told, "adapters": Adapters(**adapters)})
+
+
+def _tell_part(on_step: OnStep, number: int, parts: int) -> OnStep:
+    def tell(done: int, total: int) -> None:
+        on_step(number * total + done, parts * total)
+
+    return tell

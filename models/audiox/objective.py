@@ -1,52 +1,28 @@
 """What one training step of AudioX minimises: the error of the predicted v at a drawn time, under masked conditions.
 
-Every number a sample draws (which modalities it is shown, its time, its noise) comes from its own generator, in this
-order, so that it does not depend on the rest of the batch nor on the device.
+Every number a sample draws (which modalities it is shown, its time, its noise, its task, what is hidden) comes from its
+own generator, in this order, so that it does not depend on the rest of the batch nor on the device.
 
-Legend: B batch, F latent frames, D latent channels.
+Legend: B batch, F latent frames, D latent channels, N pictures, P features of a picture, L text tokens, S width of a
+teacher's vectors.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.audiox.conditioning import ConditionEncoders
+from models.audiox.conditioning import AudioPrompt, ConditionEncoders, Features
+from models.audiox.distillation import Distillation, contrastive_loss
+from models.audiox.masking import ConditionDrop, Masking
 from models.audiox.network import AudioXNetwork
+from models.audiox.tasks import Task, TaskMix, task_of
 from models.diffusion.paths import PATHS, mixed, squared_error
 from models.diffusion.times import TimeDraw
 from models.training.step import Batch, StepResult
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConditionDrop:
-    """Multi-modal masked training in its simplest form: how often a sample is not shown a condition.
-
-    Source: masking across modalities, arXiv 2503.10522; `everything` as in its code; the others are ours.
-
-    Attributes:
-        everything: Probability that all conditions are taken away (which guidance needs).
-        text: Probability that the text is, by itself.
-        frames: Probability that the pictures are, by themselves.
-    """
-
-    everything: float = 0.1
-    text: float = 0.1
-    frames: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name in ("everything", "text", "frames"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"probability {name} is {getattr(self, name)}: it goes from 0 to 1")
-
-    def draw(self, rng: np.random.Generator) -> tuple[bool, bool]:
-        """Whether one sample keeps its text, and whether it keeps its pictures."""
-        everything, text, frames = rng.random(3)
-        stays = bool(everything >= self.everything)
-        return stays and bool(text >= self.text), stays and bool(frames >= self.frames)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,12 +33,18 @@ class ObjectiveSettings:
         path: "flow" (rectified flow) or "v" (v-prediction).
         times: How times are drawn.
         drop: How often conditions are taken away.
+        masking: How parts of conditions are hidden; None: nothing is.
+        tasks: What rows without a `type` train; None: all their conditions are shown, and no prompts of sound.
+        distillation: Of a frozen encoder's vectors.
         time_bins: Equal parts of [0, 1] for which the loss is reported.
     """
 
     path: Literal["flow", "v"] = "flow"
     times: TimeDraw = field(default_factory=TimeDraw)
     drop: ConditionDrop = field(default_factory=ConditionDrop)
+    masking: Masking | None = None
+    tasks: TaskMix | None = None
+    distillation: Distillation = field(default_factory=Distillation)
     time_bins: int = 4
 
     def __post_init__(self) -> None:
@@ -76,7 +58,9 @@ class AudioXObjective:
     """The objective, as the training loop calls it.
 
     A batch has `latents` (B, F, D) float32 in the codec's units, `texts` (B strings, empty where absent), `frames`
-    (B, N, H, W, 3) uint8 or None, `has_frames` (B,) bool, and `keys`.
+    (B, N, H, W, 3) uint8 or None, `has_frames` (B,) bool, and `keys`. It may have `types` (B strings, see `tasks.py`,
+    empty where a row has none), `before` (B, F, D) float32 with `has_before` (B,) bool, the latents of what sounded
+    before, and `teachers` (B, S) float32 with `has_teachers` (B,) bool, frozen vectors of the targets.
     """
 
     def __init__(self, settings: ObjectiveSettings, encoders: ConditionEncoders) -> None:
@@ -89,15 +73,88 @@ class AudioXObjective:
         if not isinstance(network, AudioXNetwork):
             raise TypeError(f"the AudioX objective needs an AudioXNetwork, not a {type(network).__name__}")
         x_BFD = network.scale.scaled(batch["latents"])
-        device = x_BFD.device
-        keeps_B2 = torch.tensor([self.settings.drop.draw(rng) for rng in rngs], device=device)
-        t_B = torch.tensor([self.settings.times.draw(rng) for rng in rngs], device=device)
+        keeps = [self.settings.drop.draw(rng) for rng in rngs]
+        t_B = torch.tensor([self.settings.times.draw(rng) for rng in rngs], device=x_BFD.device)
         noise_BFD = drawn_noise(rngs, x_BFD)
-        features = self.encoders.features(batch["texts"], batch["frames"], batch["has_frames"])
-        features = features.keeping(keeps_B2[:, 0], keeps_B2[:, 1])
-        v_BFD = network(mixed(self.path, x_BFD, noise_BFD, t_B), t_B, features)
-        loss_B = squared_error(v_BFD, self.path.target(x_BFD, noise_BFD, t_B))
-        return StepResult(loss=loss_B.mean(), tallies=self._by_time(loss_B.detach(), t_B))
+        tasks = self._tasks(batch, rngs)
+        features = self._features(batch, tasks, rngs)
+        if any(task.audio for task in tasks):
+            features = replace(features, audio=self._prompt(network, x_BFD, batch, tasks, rngs))
+        features = features.keeping(
+            _flags((keep[0] and task.text for keep, task in zip(keeps, tasks, strict=True)), x_BFD),
+            _flags((keep[1] and task.video for keep, task in zip(keeps, tasks, strict=True)), x_BFD),
+            _flags((keep[2] for keep in keeps), x_BFD),
+        )
+        predicted = network(mixed(self.path, x_BFD, noise_BFD, t_B), t_B, features)
+        loss_B = squared_error(predicted.v_BFD, self.path.target(x_BFD, noise_BFD, t_B))
+        loss, tallies = loss_B.mean(), self._by_time(loss_B.detach(), t_B)
+        if predicted.student_BS is not None and self.settings.distillation.weight > 0:
+            apart = self._distilled(predicted.student_BS, batch)
+            loss = loss + self.settings.distillation.weight * apart
+            tallies["contrast"] = torch.stack([apart.detach(), torch.ones_like(apart)])
+        return StepResult(loss=loss, tallies=tallies)
+
+    def _tasks(self, batch: Batch, rngs: Sequence[np.random.Generator]) -> list[Task]:
+        """The task of each row: what its type says, else a drawn one, else everything it has but prompts of sound."""
+        types, mix = batch.get("types") or [""] * len(rngs), self.settings.tasks
+        if mix is None:
+            return [task_of(type_) if type_ else Task(text=True, video=True) for type_ in types]
+        shown = batch["has_frames"].tolist() if batch["frames"] is not None else [False] * len(rngs)
+        drawn = [
+            mix.draw(rng, has_text=bool(text.strip()), has_video=has_video)
+            for rng, text, has_video in zip(rngs, batch["texts"], shown, strict=True)
+        ]
+        return [task_of(type_) if type_ else task for type_, task in zip(types, drawn, strict=True)]
+
+    def _features(self, batch: Batch, tasks: Sequence[Task], rngs: Sequence[np.random.Generator]) -> Features:
+        frames = batch["frames"]
+        if frames is not None and any(task.is_still for task in tasks):
+            frames = _stilled(frames, tasks, rngs)
+        features = self.encoders.features(batch["texts"], frames, batch["has_frames"])
+        masking = self.settings.masking
+        if masking is None:
+            return features
+        lengths, most = features.text_lengths, features.text_BLT.shape[1]
+        text = [_padded(masking.text.draw(rng, length), most) for rng, length in zip(rngs, lengths, strict=True)]
+        shown = None
+        if features.frames_BNPV is not None:
+            pictures, patches = features.frames_BNPV.shape[1:3]
+            shown = _masks([masking.frames.draw(rng, pictures, patches) for rng in rngs], features.text_BLT)
+        return replace(features, text_shown_BL=_masks(text, features.text_BLT), frames_shown_BNP=shown)
+
+    def _prompt(
+        self,
+        network: AudioXNetwork,
+        x_BFD: Tensor,
+        batch: Batch,
+        tasks: Sequence[Task],
+        rngs: Sequence[np.random.Generator],
+    ) -> AudioPrompt:
+        """Prompts of sound: what sounded before where a task wants it and it is known, else the sound with a gap."""
+        knows = [False] * len(rngs) if batch.get("before") is None else batch["has_before"].tolist()
+        before = [task.is_music and known for task, known in zip(tasks, knows, strict=True)]
+        latents_BFD = x_BFD
+        if any(before):
+            earlier_BFD = network.scale.scaled(batch["before"])
+            latents_BFD = torch.where(_flags(before, x_BFD)[:, None, None], earlier_BFD, x_BFD)
+        masking = self.settings.masking or Masking()
+        gaps = [masking.audio.draw(rng, x_BFD.shape[1]) for rng in rngs]
+        gaps = [np.ones_like(gap) if is_before else gap for gap, is_before in zip(gaps, before, strict=True)]
+        stays = [self.settings.drop.draw_audio(rng) for rng in rngs]
+        return AudioPrompt(
+            latents_BFD=latents_BFD,
+            has_B=_flags((task.audio and stay for task, stay in zip(tasks, stays, strict=True)), x_BFD),
+            before_B=_flags(before, x_BFD),
+            shown_BF=_masks(gaps, x_BFD),
+        )
+
+    def _distilled(self, student_BS: Tensor, batch: Batch) -> Tensor:
+        if batch.get("teachers") is None:
+            raise ValueError(
+                "the distillation is on and the batch has no teachers: encode them, or set its weight to 0"
+            )
+        temperature = self.settings.distillation.temperature
+        return contrastive_loss(student_BS, batch["teachers"], batch["has_teachers"], temperature)
 
     def _by_time(self, loss_B: Tensor, t_B: Tensor) -> dict[str, Tensor]:
         bins = self.settings.time_bins
@@ -112,3 +169,26 @@ def drawn_noise(rngs: Sequence[np.random.Generator], like_BFD: Tensor) -> Tensor
     shape = tuple(like_BFD.shape[1:])
     noise = np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])
     return torch.from_numpy(noise).to(like_BFD.device)
+
+
+def _stilled(frames_BNHW3: Tensor, tasks: Sequence[Task], rngs: Sequence[np.random.Generator]) -> Tensor:
+    """The pictures, but one of them all the time for samples whose task is a still one."""
+    count = frames_BNHW3.shape[1]
+    picked = [np.arange(count)] * len(rngs)
+    for row, (task, rng) in enumerate(zip(tasks, rngs, strict=True)):
+        if task.is_still:
+            picked[row] = np.full(count, rng.integers(count))
+    rows = torch.arange(len(rngs), device=frames_BNHW3.device)[:, None]
+    return frames_BNHW3[rows, torch.from_numpy(np.stack(picked)).to(frames_BNHW3.device)]
+
+
+def _flags(values: Iterable[bool], like: Tensor) -> Tensor:
+    return torch.tensor([bool(value) for value in values], device=like.device)
+
+
+def _masks(masks: Sequence[np.ndarray], like: Tensor) -> Tensor:
+    return torch.from_numpy(np.stack(masks)).to(like.device)
+
+
+def _padded(shown_L: np.ndarray, length: int) -> np.ndarray:
+    return np.pad(shown_L, (0, length - len(shown_L)), constant_values=True)

@@ -1,24 +1,33 @@
 """Recipes of AudioX, each a function that returns a whole configuration, and the function that trains one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from models.audiox.adapters import Adapters
 from models.audiox.conditioning import FramePatches
 from models.audiox.encoder_source import ConditionSources
 from models.audiox.generate import AudioX
+from models.audiox.masking import ConditionDrop, default_masking
 from models.audiox.network import AudioXConfig, AudioXNetwork
-from models.audiox.objective import AudioXObjective, ConditionDrop, ObjectiveSettings
+from models.audiox.objective import AudioXObjective, ObjectiveSettings
+from models.audiox.tasks import TaskMix
 from models.codecs.codec import Codec
 from models.diffusion.times import TimeDraw
 from models.training.ema import EmaSettings
-from models.training.loop import OnReport, TrainSettings, Watchers, train
-from models.training.prefetch import BatchAt
+from models.training.execution import Execution
+from models.training.loop import TrainSettings, Watchers, train
+from models.training.optimizers import OptimizerSettings
 from models.training.run_folder import open_run
 from models.training.schedule import Schedule
+from models.training.step import Batch
+from models.training.world import World
+
+RowsAt = Callable[[int, range], Batch]
+"""Some rows of global batch b: a function of b and of the seed."""
 
 _SCALE_BATCHES = 32
 """Batches from which the scale of the latents is measured. Ours: a few hundred clips settle it to a percent."""
@@ -94,31 +103,136 @@ def audiox_tiny(*, latent_channels: int, text_width: int, total_clips: int = 8_0
     )
 
 
+def small_frames() -> FramePatches:
+    """How `audiox_small` sees: 10 pictures of 64 x 64 pixels, 16 patches each."""
+    return FramePatches(pictures=10, side_px=64, patch_px=16)
+
+
+def default_tasks() -> TaskMix:
+    """What rows without a type train: all that AudioX does. The weights are ours; AudioX's were not published."""
+    return TaskMix(weights={"text": 0.3, "video": 0.2, "text+video": 0.2, "image": 0.05, "audio": 0.15, "uni": 0.1})
+
+
+def audiox_small(*, latent_channels: int, text_width: int, total_clips: int = 40_000, seed: int = 0) -> AudioXRecipe:
+    """For an hour on two CPU cores, or minutes on a GPU: 12 M parameters, every condition, masked training.
+
+    For 5 s of sound at 40 latent frames a second. The numbers are ours: twice as wide and deep as `audiox_tiny`,
+    at half its rate; no other values were tried.
+
+    Args:
+        latent_channels: Of the codec.
+        text_width: Of the text encoder.
+        total_clips: Length of the run.
+        seed: Of the run.
+    """
+    frames = small_frames()
+    return AudioXRecipe(
+        network=AudioXConfig(
+            latent_channels=latent_channels,
+            text_width=text_width,
+            frame_width=frames.frame_width,
+            frame_patches=frames.frame_patches,
+            width=256,
+            depth=8,
+            heads=4,
+            context_width=256,
+            adapters=Adapters(audio=True),
+            frames_per_token=2,
+            gains=True,
+        ),
+        objective=ObjectiveSettings(times=TimeDraw(mean=0.3), masking=default_masking(), tasks=default_tasks()),
+        training=TrainSettings(
+            seed=seed,
+            total_clips=total_clips,
+            schedule=Schedule(peak=1.5e-3, warmup_clips=1_000, decay="cosine", floor=0.05),
+            ema=EmaSettings(halflife_clips=3_000, rampup_ratio=0.05),
+            report_every_clips=800,
+            save_every_clips=4_000,
+            evaluate_every_clips=10_000,
+        ),
+        batch_clips=16,
+    )
+
+
+def audiox_base(
+    *, latent_channels: int = 64, text_width: int = 768, total_clips: int = 30_000_000, seed: int = 0
+) -> AudioXRecipe:
+    """AudioX at the size of its paper: 1.09 B trained parameters, for GPUs with 80 GB.
+
+    Source: arXiv 2503.10522 and the code and configuration that were published with its weights: width 1536, 24 blocks
+    of 24 heads, half of each head turned, 12 heads of condition tokens, time as a token, T5-base, 50 pictures of CLIP
+    ViT-B/32 to 128 tokens, 215 frames of Oobleck latents for 10 s, v-prediction with uniform times, everything dropped
+    with 0.1, AdamW with rate 5e-5, betas 0.9 and 0.999 and weight decay 1e-3, batches of 48, an average of 0.9999 a
+    step. Ours: QK-norm by RMS (the published network has none), masks in cross-attention, how the modalities are masked
+    and dropped by themselves, the tasks' weights, the warm-up, and the length of the run.
+
+    Args:
+        latent_channels: Of the codec.
+        text_width: Of the text encoder.
+        total_clips: Length of the run.
+        seed: Of the run.
+    """
+    return AudioXRecipe(
+        network=AudioXConfig(
+            latent_channels=latent_channels,
+            text_width=text_width,
+            frame_width=768,
+            frame_patches=50,
+            width=1536,
+            depth=24,
+            heads=24,
+            context_width=768,
+            adapters=Adapters(audio=True, video_tokens=128),
+            time_conditioning="token",
+            context_heads=12,
+            turned_channels=32,
+            published_ends=True,
+        ),
+        objective=ObjectiveSettings(
+            path="v", times=TimeDraw(kind="uniform"), masking=default_masking(), tasks=default_tasks()
+        ),
+        training=TrainSettings(
+            seed=seed,
+            total_clips=total_clips,
+            schedule=Schedule(peak=5e-5, warmup_clips=48_000),
+            ema=EmaSettings(halflife_clips=332_693),
+            optimizer=OptimizerSettings(weight_decay=1e-3, betas=(0.9, 0.999)),
+            clip_seconds=10.0,
+            report_every_clips=4_800,
+            save_every_clips=480_000,
+            evaluate_every_clips=480_000,
+        ),
+        batch_clips=48,
+    )
+
+
 def train_audiox(
     recipe: AudioXRecipe,
-    batch_at: BatchAt,
+    batch_at: RowsAt,
     *,
     codec: Codec,
     sources: ConditionSources,
     folder: Path,
     data: Mapping[str, Any],
-    device: torch.device | str = "cpu",
-    on_report: OnReport | None = None,
+    world: World,
+    execution: Execution | None = None,
+    watchers: Watchers | None = None,
 ) -> AudioX | None:
     """Trains an AudioX, or goes on with the run in the folder, and saves the averaged model in `folder/model`.
 
     Args:
         recipe: What to train.
-        batch_at: Batch b; see `AudioXObjective` for what is in it.
+        batch_at: Rows of batch b; see `AudioXObjective` for what is in it.
         codec: Whose latents the batches hold.
         sources: Of the frozen encoders.
         folder: Of the run.
         data: What the batches are made of, as JSON; a run is not resumed with other data.
-        device: Where to compute.
-        on_report: Called with each line of the log.
+        world: The processes that train together.
+        execution: How the run is executed.
+        watchers: Who is told what.
 
     Returns:
-        The model, or None where the run was stopped before its end.
+        The model, or None where the run was stopped before its end, or in another process than the first.
 
     Raises:
         ValueError: if the folder holds another run, or the parts do not fit the recipe.
@@ -127,16 +241,28 @@ def train_audiox(
     settings = asdict(recipe)
     for name in _HOW:
         del settings["training"][name]
-    open_run(folder, {"recipe": settings, "codec": codec.identity(), "sources": asdict(sources), "data": dict(data)})
+    if world.is_first:
+        asked = {"recipe": settings, "codec": codec.identity(), "sources": asdict(sources), "data": dict(data)}
+        open_run(folder, asked)
+    world.wait()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         network = AudioXNetwork(recipe.network)
-    network.scale.fit(batch_at(number)["latents"] for number in range(_SCALE_BATCHES))
-    network.to(device)
-    encoders = sources.encoders(device)
-    objective = AudioXObjective(recipe.objective, encoders)
-    state = train(network, objective, batch_at, recipe.training, folder=folder, watchers=Watchers(report=on_report))
-    if state.clips_seen < recipe.training.total_clips:
+    network.scale.fit(batch_at(number, range(recipe.batch_clips))["latents"] for number in range(_SCALE_BATCHES))
+    network.to(world.device)
+    encoders = sources.encoders(world.device)
+    rows = world.rows(recipe.batch_clips)
+    state = train(
+        network,
+        AudioXObjective(recipe.objective, encoders),
+        lambda number: batch_at(number, rows),
+        recipe.training,
+        folder=folder,
+        world=world,
+        execution=execution,
+        watchers=watchers,
+    )
+    if state.clips_seen < recipe.training.total_clips or not world.is_first:
         return None
     averaged = state.ema.network
     if not isinstance(averaged, AudioXNetwork):

@@ -217,6 +217,10 @@ class MdctPca(nn.Module):
         frames_BFP = _frames(self.transform(filled_BCT), self.config.exponent)
         return (frames_BFP - self.mean) @ self.components.T / self.std
 
+    def encode_moments(self, wave_BCT: Tensor) -> tuple[Tensor, None]:
+        """The latents as `encode` gives them; they are certain."""
+        return self.encode(wave_BCT), None
+
     def decode(self, latents_BFD: Tensor) -> Tensor:
         """Turns latents into sounds.
 

@@ -46,6 +46,10 @@ class Codec(Protocol):
         """Float32 (B, C, T) to (B, F, D), F = T / hop rounded up."""
         ...
 
+    def encode_moments(self, wave_BCT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Mean and standard deviation of the latents, each as `encode` has them; None where they are certain."""
+        ...
+
     def decode(self, latents_BFD: Tensor) -> Tensor:
         """Float32 (B, F, D) to (B, C, F x hop)."""
         ...

@@ -16,7 +16,7 @@ DIFFUSERS_STEM = "diffusion_pytorch_model"
 
 
 class OobleckCodec(nn.Module):
-    """A frozen `AutoencoderOobleck`. Deterministic: a latent is the mean of the encoder's distribution, as it is."""
+    """A frozen `AutoencoderOobleck`. Latents are the mean of the encoder's distribution, as it is."""
 
     def __init__(self, network: Any, *, weights_sha256: str) -> None:
         """Takes a loaded `AutoencoderOobleck` and the hex digest of the files it came from."""
@@ -101,11 +101,19 @@ class OobleckCodec(nn.Module):
         Raises:
             ValueError: wrong shape.
         """
+        return self.encode_moments(wave_BCT)[0]
+
+    def encode_moments(self, wave_BCT: Tensor) -> tuple[Tensor, Tensor]:
+        """Turns sounds into the mean and the standard deviation of their latents; both as `encode` gives them.
+
+        Raises:
+            ValueError: wrong shape.
+        """
         if wave_BCT.ndim != 3 or wave_BCT.shape[1] != self.channels or wave_BCT.shape[2] < 1:
             raise ValueError(f"encode needs sounds as (B, {self.channels}, T), got {tuple(wave_BCT.shape)}")
         filled_BCT = nn.functional.pad(wave_BCT, (0, -wave_BCT.shape[2] % self.hop_samples))
-        latents_BDF = self.network.encode(filled_BCT).latent_dist.mode()
-        return torch.as_tensor(latents_BDF).transpose(1, 2)
+        latents = self.network.encode(filled_BCT).latent_dist
+        return latents.mean.transpose(1, 2), latents.std.transpose(1, 2)
 
     def decode(self, latents_BFD: Tensor) -> Tensor:
         """Turns latents into sounds.

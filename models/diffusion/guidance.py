@@ -14,7 +14,7 @@ from torch import Tensor
 from models.diffusion.paths import beside
 from models.diffusion.solvers import Velocity
 
-Denoiser = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Denoiser = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 """network(x_BFD, t_B, context_BLC, context_mask_BL) -> v_BFD."""
 
 
@@ -24,11 +24,11 @@ class Context:
 
     Attributes:
         tokens_BLC: float tokens.
-        mask_BL: bool, True where a token is real; at least one in each row.
+        mask_BL: bool, True where a token is real; at least one in each row. None: all are.
     """
 
     tokens_BLC: Tensor
-    mask_BL: Tensor
+    mask_BL: Tensor | None
 
 
 def guided(
@@ -53,11 +53,14 @@ def guided(
         raise ValueError(f"{len(contexts)} contexts and {len(weights)} weights: each context needs one weight")
     if abs(sum(weights) - 1) > 1e-6:
         raise ValueError(f"guidance weights {list(weights)} sum to {sum(weights)}: they must sum to 1")
+    if len({context.mask_BL is None for context in contexts}) > 1:
+        raise ValueError("some contexts have a mask and others none: give all of them one")
     if not 0 <= rescale <= 1:
         raise ValueError(f"rescale is {rescale}: it goes from 0 to 1")
     used = [(context, weight) for context, weight in zip(contexts, weights, strict=True) if weight != 0]
     tokens = torch.cat([context.tokens_BLC for context, _ in used])
-    mask = torch.cat([context.mask_BL for context, _ in used])
+    masks = [context.mask_BL for context, _ in used if context.mask_BL is not None]
+    mask = torch.cat(masks) if masks else None
 
     def velocity(x_BFD: Tensor, t_B: Tensor) -> Tensor:
         count = len(used)
@@ -75,3 +78,19 @@ def guided(
 def classifier_free_weights(scale: float) -> tuple[float, float]:
     """The weights of (given, empty) for guidance of this scale: 1 follows the condition as it was learned."""
     return scale, 1 - scale
+
+
+def modality_weights(scales: Sequence[float]) -> tuple[float, ...]:
+    """The weights of (given, given without the first modality, without the second, ...) for a scale of each modality.
+
+    v = v_all + sum over m of (g_m - 1) (v_all - v_without_m): each scale above 1 leads away from what would be said
+    without that modality, and 1 leaves it as it was learned. With one modality it is classifier-free guidance. Source:
+    ours, after Brooks et al. 2022, arXiv 2211.09800, equation 3, which orders two conditions.
+
+    Raises:
+        ValueError: if there is no scale.
+    """
+    if not scales:
+        raise ValueError("no scales of modalities: give one for each")
+    more = [scale - 1 for scale in scales]
+    return 1 + sum(more), *(-one for one in more)

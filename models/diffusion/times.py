@@ -47,3 +47,21 @@ def sampling_times(steps: int) -> Tensor:
     if steps < 1:
         raise ValueError(f"steps is {steps}: sampling needs at least 1")
     return torch.linspace(1.0, 0.0, steps + 1)
+
+
+def exponential_times(steps: int, *, sigma_least: float = 0.3, sigma_most: float = 500.0) -> Tensor:
+    """Times whose ratio of noise to data falls by equal factors, then data: (steps + 1,) float32, falling to 0.
+
+    On the quarter of a circle (`VPrediction`) sigma = tan(t pi/2), so t = atan(sigma) 2/pi. Source: AudioX and Stable
+    Audio Open sample so, from 500 to 0.3.
+
+    Raises:
+        ValueError: if there is not at least one step, or the ratios are not 0 < least < most.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}: sampling needs at least 1")
+    if not 0 < sigma_least < sigma_most < math.inf:
+        raise ValueError(f"sigma goes from {sigma_most} to {sigma_least}: it must fall, and stay above 0")
+    logarithms = torch.linspace(math.log(sigma_most), math.log(sigma_least), steps, dtype=torch.float64)
+    times = torch.atan(logarithms.exp()) * (2 / math.pi)
+    return torch.cat([times, times.new_zeros(1)]).float()

@@ -1,8 +1,9 @@
 """What a user may say about a run of any recipe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from curation.errors import ArgumentError
+from models.training.execution import Execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,6 +17,8 @@ class RunOptions:
         codec: A codec by name or folder.
         seconds: Length of a training sample, s, above 0.
         clips: Clips seen in all, at least 1.
+        execution: How the run is executed.
+        wandb: Project at Weights & Biases that is shown the run; None: none.
     """
 
     generation: str = "train"
@@ -24,6 +27,8 @@ class RunOptions:
     codec: str | None = None
     seconds: float | None = None
     clips: int | None = None
+    execution: Execution = field(default_factory=Execution)
+    wandb: str | None = None
 
     def __post_init__(self) -> None:
         for option, value in (("--seconds", self.seconds), ("--clips", self.clips)):

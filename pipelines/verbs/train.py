@@ -1,19 +1,26 @@
 """`foundsound train`: train a recipe on the shards of a dataset."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
-from pipelines.recipes.audiox import train_audiox_tiny
+from models.training.execution import Execution
+from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
 from pipelines.recipes.clap import train_clap_tiny
 from pipelines.recipes.options import RunOptions
+from pipelines.training.workers import train_together, write_facts
 
 RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "audiox-tiny": train_audiox_tiny,
+    "audiox-small": train_audiox_small,
+    "audiox-base": train_audiox_base,
     "clap-tiny": train_clap_tiny,
 }
 
@@ -39,8 +46,50 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machinery:
+    """How a run is executed, which changes its speed and not what comes out, but for rounding.
+
+    Args:
+        workers: Processes that train together, one a GPU; under torchrun, which starts them itself, 1.
+        address: Of a Ray cluster for the workers; this machine when not given.
+        micro_clips: Clips that go through the network at once; halved when the memory does not suffice.
+        compile: Compile the network's blocks (a minute once, then faster).
+        recompute: What the backward pass computes again to save memory: none, selective or full.
+        spread: Over several workers: replicas of the network, or shards of it, for those that one GPU cannot hold.
+        loader_threads: Threads that make batches.
+        wandb: Project at Weights & Biases that is shown the run; TensorBoard's files are written in any case.
+    """
+
+    workers: int = 1
+    address: str | None = None
+    micro_clips: int | None = None
+    compile: bool = False
+    recompute: Literal["none", "selective", "full"] = "none"
+    spread: Literal["replicas", "shards"] = "replicas"
+    loader_threads: int = 2
+    wandb: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ArgumentError(f"--workers must be at least 1, not {self.workers}")
+
+    def execution(self) -> Execution:
+        """What the loop is told of it."""
+        return Execution(
+            micro_clips=self.micro_clips,
+            compile=self.compile,
+            recompute=self.recompute,
+            spread=self.spread,
+            loader_threads=self.loader_threads,
+        )
+
+
+ALONE = Machinery()
+
+
 def train(
-    recipe: Literal["audiox-tiny", "clap-tiny"],
+    recipe: Literal["audiox-tiny", "audiox-small", "audiox-base", "clap-tiny"],
     /,
     *,
     data: Path,
@@ -51,11 +100,13 @@ def train(
     clips: int | None = None,
     seed: int = 0,
     out: Path | None = None,
-) -> TrainResult:
+    machinery: Annotated[Machinery, Parameter(name="*")] = ALONE,
+) -> TrainResult | None:
     """Train a recipe on the shards of a dataset; run again, it goes on from its last checkpoint.
 
     Args:
-        recipe: audiox-tiny, or clap-tiny: a small CLAP for data sets without published weights.
+        recipe: AudioX for two CPU cores in minutes (tiny) or an hour (small), or as in its paper (base); or
+            clap-tiny, a small CLAP for data sets without published weights.
         data: Folder of the dataset.
         generation: Name of its shards.
         text_encoder: CLAP or T5 by name on the Hub or by folder; the dataset's own clap-tiny when not given.
@@ -64,17 +115,49 @@ def train(
         clips: Clips seen in all; the recipe's own number when not given.
         seed: Of everything random.
         out: Folder of the run; DATASET/runs/RECIPE when not given.
+        machinery: How the run is executed.
+
+    Returns:
+        What came of it; None in a process that torchrun started and that is not the first.
     """
     begun = time.perf_counter()
-    options = RunOptions(
-        generation=generation, seed=seed, text_encoder=text_encoder, codec=codec, seconds=seconds, clips=clips
-    )
     dataset = Dataset(data)
     folder = (out or dataset.folder("runs") / recipe).resolve()
     try:
-        facts = RECIPES[recipe](dataset, folder, options)
+        options = RunOptions(
+            generation=generation,
+            seed=seed,
+            text_encoder=text_encoder,
+            codec=codec,
+            seconds=seconds,
+            clips=clips,
+            execution=machinery.execution(),
+            wandb=machinery.wandb,
+        )
+        if machinery.workers == 1:
+            facts = run_recipe(recipe, dataset.path, folder, options)
+        else:
+            facts = train_together(
+                run_recipe,
+                {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options},
+                folder=folder,
+                workers=machinery.workers,
+                address=machinery.address,
+            )
     except ValueError as error:  # `models` imports nothing of ours and raises built-in errors for bad settings
         raise ArgumentError(str(error)) from error
     except FloatingPointError as error:
         raise StoppedError(f"training stopped: {error}") from error
-    return TrainResult(folder, facts, time.perf_counter() - begun)
+    return TrainResult(folder, facts, time.perf_counter() - begun) if _is_first() else None
+
+
+def run_recipe(recipe: str, path: Path, folder: Path, options: RunOptions) -> dict[str, Any]:
+    """Run a recipe in this process, alone or as one of several, and leave in the folder what it has to say."""
+    facts = RECIPES[recipe](Dataset(path), folder, options)
+    if _is_first():
+        write_facts(folder, facts)
+    return facts
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"

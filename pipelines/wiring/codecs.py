@@ -31,12 +31,13 @@ class NumpyCodec:
         """Channels that it wants."""
         return self.codec.channels
 
-    def encode(self, wave_CT: np.ndarray) -> np.ndarray:
-        """(C, T) float32 -> (F, D) float32."""
+    def encode(self, wave_CT: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """(C, T) float32 -> mean and std of its latents, (F, D) float32; no std where they are certain."""
         import torch
 
         with torch.no_grad():
-            return self.codec.encode(torch.from_numpy(wave_CT)[None])[0].cpu().numpy()
+            mean, std = self.codec.encode_moments(torch.from_numpy(wave_CT)[None])
+        return mean[0].cpu().numpy(), None if std is None else std[0].cpu().numpy()
 
 
 def load_numpy_codec(name_or_path: str) -> NumpyCodec:

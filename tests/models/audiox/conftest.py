@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.audiox.conditioning import ConditionEncoders, FramePatches
+from models.audiox.conditioning import ConditionEncoders
 from models.audiox.encoder_source import ConditionSources, EncoderSource
 from models.audiox.network import AudioXConfig
-
-WORDS = ("a", "dog", "barks", "rain", "falls", "on", "the", "roof", "loud", "siren")
+from tests.models.audiox.tiny_audiox import FRAMES, fitted_codec, save_t5
 
 
 class WordVectors:
@@ -47,7 +46,7 @@ def config():
 
 @pytest.fixture
 def encoders():
-    return ConditionEncoders(WordVectors(), FramePatches(pictures=3, side_px=8, patch_px=4))
+    return ConditionEncoders(WordVectors(), FRAMES)
 
 
 @pytest.fixture
@@ -58,33 +57,14 @@ def frames():
 @pytest.fixture(scope="session")
 def t5_folder(tmp_path_factory):
     """A random T5 with a tokenizer of ten words, as transformers saves them."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
-
-    vocabulary = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", *WORDS))}
-    vocabulary |= {f"<{number}>": number for number in range(len(vocabulary), 40)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
-        model = T5EncoderModel(T5Config(vocab_size=40, decoder_start_token_id=0, **sizes))
-    folder = tmp_path_factory.mktemp("t5")
-    model.save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
+    return save_t5(tmp_path_factory.mktemp("t5"))
 
 
 @pytest.fixture
 def sources(t5_folder):
-    frames = FramePatches(pictures=3, side_px=8, patch_px=4)
-    return ConditionSources(text=EncoderSource(kind="t5", path=str(t5_folder)), frames=frames)
+    return ConditionSources(text=EncoderSource(kind="t5", path=str(t5_folder)), frames=FRAMES)
 
 
 @pytest.fixture(scope="session")
 def codec():
-    from models.codecs.closed_form import MdctPca, MdctPcaConfig
-
-    wave = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 4000), dtype=np.float32))
-    return MdctPca.fit([wave], MdctPcaConfig(sample_rate_hz=1000, hop_samples=20, latent_channels=4))
+    return fitted_codec()

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.audiox.conditioning import Conditioner, FramePatches, evenly_spaced
+from models.audiox.adapters import Adapters, Conditioner
+from models.audiox.conditioning import FramePatches, evenly_spaced
 
 
 @pytest.fixture
 def conditioner():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Conditioner(text_width=6, frame_width=48, frame_patches=4, context_width=12).requires_grad_(False)
+        sizes = {"text_width": 6, "frame_width": 48, "frame_patches": 4, "latent_channels": 4, "context_width": 12}
+        return Conditioner(Adapters(), **sizes).requires_grad_(False)
 
 
 def real_tokens(context, row):

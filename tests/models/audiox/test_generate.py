@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ import torch
 from torch import nn
 
 from models.audiox import AudioX
+from models.audiox.adapters import Adapters
 from models.audiox.network import AudioXNetwork
+from models.audiox.sampling import Sampling
 
 
 @pytest.fixture
@@ -49,10 +52,10 @@ def test_seed_number_text_and_pictures_are_felt(model, frames):
     first = made()
     assert torch.equal(made(), first)
     assert float((first[0] - first[1]).abs().max()) > 1e-3, "two sounds of one prompt"
-    for other in (made(seed=1), made(text=["siren", "siren"]), made(frames=frames), made(guidance=1.0)):
+    for other in (made(seed=1), made(text=["siren", "siren"]), made(video=frames), made(guidance=1.0)):
         assert float((other - first).abs().max()) > 1e-3
-    assert torch.equal(made(frames=frames), made(frames=frames.numpy()))
-    assert made(text=None, frames=frames).shape == first.shape
+    assert torch.equal(made(video=frames), made(video=frames.numpy()))
+    assert made(text=None, video=frames).shape == first.shape
 
 
 def test_progress_is_told(model):
@@ -98,9 +101,135 @@ def test_parts_that_do_not_fit_are_refused(config, codec, sources):
         ({}, "no prompt"),
         ({"text": ["rain"], "seconds": 0.0}, r"0\.0"),
         ({"text": ["rain"], "steps": 0}, "steps is 0"),
-        ({"frames": np.zeros((1, 2, 3), np.uint8)}, r"\(1, 2, 3\)"),
+        ({"video": np.zeros((1, 2, 3), np.uint8)}, r"\(2, 3\)"),
     ],
 )
 def test_prompts_that_make_no_sense_are_refused(model, given, said):
     with pytest.raises(ValueError, match=said):
         model.generate(**{"seconds": 0.2, "steps": 2, **given})
+
+
+@pytest.fixture
+def hearing(config, codec, sources):
+    """A model that reads prompts of sound."""
+    encoders = sources.encoders()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AudioXNetwork(replace(config(encoders.text.text_width), adapters=Adapters(audio=True)))
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    return AudioX(network.requires_grad_(False), codec=codec, encoders=encoders, path="flow")
+
+
+@pytest.fixture
+def heard():
+    return torch.from_numpy(np.random.default_rng(7).standard_normal((2, 1, 400), dtype=np.float32)) / 10
+
+
+@pytest.mark.parametrize("path", ["flow", "v"])
+def test_a_sound_is_the_same_in_a_batch_of_four_and_alone(hearing, frames, heard, path):
+    """Every sound has another mix of prompts, so that each is padded for the others."""
+    hearing.path = path
+    prompts = {
+        "text": ["rain falls on the roof", "", "siren", "a dog barks"],
+        "video": [None, frames[0], None, frames[1][:2]],
+        "image": [None, None, frames[0][0], None],
+        "audio": [heard[0], None, None, None],
+        "music": [None, None, None, heard[1]],
+    }
+    seeds = [4, 9, 4, 2]
+    many = hearing.generate(**prompts, seconds=0.4, steps=4, seed=seeds)
+    in_parts = hearing.generate(**prompts, seconds=0.4, steps=4, seed=seeds, sampling=Sampling(at_once=3))
+    torch.testing.assert_close(in_parts, many, atol=1e-5, rtol=1e-4)
+    for row in range(4):
+        alone = {name: value[row : row + 1] for name, value in prompts.items()}
+        one = hearing.generate(**alone, seconds=0.4, steps=4, seed=seeds[row : row + 1])
+        torch.testing.assert_close(one[0], many[row], atol=1e-5, rtol=1e-4)
+
+
+def test_every_kind_of_prompt_is_felt(hearing, frames, heard):
+    plain = hearing.generate(["rain"], seconds=0.4, steps=3)
+    given = {"video": frames[:1], "image": frames[:1, 0], "audio": heard[:1], "music": heard[:1]}
+    made = {name: hearing.generate(["rain"], seconds=0.4, steps=3, **{name: value}) for name, value in given.items()}
+    for name, wave in made.items():
+        assert float((wave - plain).abs().max()) > 1e-4, name
+    assert float((made["audio"] - made["music"]).abs().max()) > 1e-5
+    still = hearing.generate(["rain"], seconds=0.4, steps=3, video=frames[:1, :1].expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(made["image"], still)
+
+
+@pytest.mark.parametrize("path", ["flow", "v"])
+def test_a_gap_is_filled_and_all_else_is_kept(hearing, heard, path):
+    hearing.path = path
+    made = hearing.generate(["rain", "rain"], audio=heard, gaps=[(0.1, 0.2)], seconds=0.4, steps=6)
+    kept = hearing.codec.decode(hearing.codec.encode(heard))
+    # 20 samples a frame and overlapping windows: a frame beside the gap hears it.
+    for outside in (slice(0, 80), slice(220, 400)):
+        torch.testing.assert_close(made[..., outside], kept[..., outside], atol=1e-3, rtol=1e-3)
+    assert float((made - kept)[..., 100:200].abs().max()) > 1e-2
+
+
+def test_a_network_without_prompts_of_sound_continues_one_all_the_same(model, heard):
+    made = model.generate(["rain"], audio=heard[:1], gaps=[(0.4, 0.6)], seconds=0.6, steps=6)
+    kept = model.codec.decode(model.codec.encode(heard[:1]))
+    torch.testing.assert_close(made[..., :360], kept[..., :360], atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="without prompts of sound"):
+        model.generate(["rain"], audio=heard[:1], seconds=0.4, steps=2)
+
+
+def test_guidance_of_each_modality(hearing, frames, heard):
+    given = {"text": ["rain"], "video": frames[:1], "audio": heard[:1], "seconds": 0.4, "steps": 3}
+    plain = hearing.generate(**given, guidance=1.0)
+    torch.testing.assert_close(hearing.generate(**given, guidance={}), plain)
+    torch.testing.assert_close(hearing.generate(**given, guidance={"video": 1.0}), plain)
+    ways = [hearing.generate(**given, guidance={name: 3.0}) for name in ("text", "video", "audio")]
+    for one in ways:
+        assert float((one - plain).abs().max()) > 1e-4
+    alone = {"text": ["rain"], "seconds": 0.4, "steps": 3}
+    torch.testing.assert_close(
+        hearing.generate(**alone, guidance={"text": 3.0}), hearing.generate(**alone, guidance=3.0), atol=1e-5, rtol=1e-4
+    )
+    with pytest.raises(ValueError, match="smell"):
+        hearing.generate(**alone, guidance={"smell": 2.0})
+
+
+@pytest.mark.parametrize(("path", "solver"), [("flow", "heun"), ("flow", "dpm_solver_2m"), ("v", "dpm_solver_2m")])
+def test_solvers_agree_where_steps_are_many(model, path, solver):
+    model.path = path
+    fine = model.generate(["rain"], seconds=0.2, steps=100, guidance=1.0)
+    finer = model.generate(["rain"], seconds=0.2, steps=250, guidance=1.0, sampling=Sampling(solver=solver))
+    assert float((fine - finer).abs().max()) < 0.1 * float(finer.abs().max())
+    spread = model.generate(["rain"], seconds=0.2, steps=4, sampling=Sampling(times="exponential", rescale=0.7))
+    assert bool(spread.isfinite().all())
+
+
+def test_progress_counts_the_parts_of_a_batch(model):
+    told = []
+    model.generate(
+        ["rain"] * 3,
+        seconds=0.2,
+        steps=2,
+        sampling=Sampling(at_once=2),
+        on_step=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"seed": [1, 2]}, "2 seeds for 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"sampling": Sampling(solver="euler"), "path": "v"}, "'euler' follows rectified flow"),
+    ],
+)
+def test_settings_of_sampling_that_do_not_fit_are_refused(model, given, said):
+    model.path = given.pop("path", "flow")
+    with pytest.raises(ValueError, match=said):
+        model.generate(["rain"], seconds=0.2, steps=2, **given)
+
+
+@pytest.mark.parametrize("settings", [{"solver": "rk4"}, {"times": "late"}, {"rescale": 2.0}, {"at_once": 0}])
+def test_settings_of_sampling_out_of_range_are_refused(settings):
+    with pytest.raises(ValueError, match=r"rk4|late|2\.0|0"):
+        Sampling(**settings)

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from models.audiox.network import AudioXConfig, AudioXTransformer, rotary_angles, rotated
+from models.audiox.attention import rotary_angles
+from models.audiox.conditioning import Features
+from models.audiox.network import AudioXConfig, AudioXTransformer
 
 CONFIG = AudioXConfig(
     latent_channels=4,
@@ -26,8 +28,8 @@ def random_transformer(config):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = AudioXTransformer(config)
-        for parameter in network.parameters():
-            nn.init.normal_(parameter, std=0.2)
+        for name, parameter in network.named_parameters():
+            nn.init.normal_(parameter, mean=float(name.endswith("norm.weight")), std=0.2)
     return network.double().eval().requires_grad_(False)
 
 
@@ -44,6 +46,9 @@ KINDS = [
     {"time_conditioning": kind, "frames_per_token": together, "gains": gains}
     for kind in ("adaln", "token")
     for together, gains in ((1, False), (2, False), (2, True))
+] + [
+    {"time_conditioning": "token", "published_ends": True, "qk_norm": "none", "context_heads": 1, "turned_channels": 4},
+    {"qk_norm": "l2", "context_heads": 1},
 ]
 
 
@@ -94,22 +99,57 @@ def test_a_new_network_predicts_zero_and_learns_in_every_parameter_after_few_ste
     assert still == []
 
 
-def test_rotary_products_depend_on_the_distance_only():
-    generator = torch.Generator().manual_seed(0)
-    query, key = (torch.randn(1, 1, 1, 8, generator=generator).expand(1, 1, 40, 8) for _ in range(2))
-    rotation = rotary_angles(40, 8)
-    products = rotated(query, rotation)[0, 0] @ rotated(key, rotation)[0, 0].T
-    for distance in (-7, 0, 3):
-        along = torch.diagonal(products, distance)
-        torch.testing.assert_close(along, along[:1].expand_as(along), atol=1e-4, rtol=1e-4)
-    assert float((products[0, 0] - products[0, 3]).abs()) > 1e-2
-    torch.testing.assert_close(rotated(query, rotation).norm(dim=-1), query.norm(dim=-1))
+@pytest.mark.parametrize("kind", [{}, {"time_conditioning": "token"}, KINDS[-2]])
+def test_a_block_compiles_as_one_graph(kind, given):
+    import torch._dynamo
+
+    block = random_transformer(replace(CONFIG, **kind)).float().blocks[0].train()
+    torch._dynamo.reset()
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    _, _, context_BLC, mask_BL = given
+    h_BNW = torch.randn(3, 6, 16, generator=torch.Generator().manual_seed(2))
+    added = torch.zeros(3, 6, 16) if kind == {} else None
+    inputs = (h_BNW, added, context_BLC.float(), mask_BL, rotary_angles(6, kind.get("turned_channels", 8)))
+    torch.testing.assert_close(compiled(*inputs), block(*inputs))
+
+
+def test_a_global_condition_is_felt_where_there_is_one(given):
+    x_BFD, t_B, context_BLC, mask_BL = given
+    network = random_transformer(replace(CONFIG, **KINDS[-2], global_width=3))
+    one = network(x_BFD, t_B, context_BLC, mask_BL, torch.ones(3, 3, dtype=torch.float64))
+    other = network(x_BFD, t_B, context_BLC, mask_BL, -torch.ones(3, 3, dtype=torch.float64))
+    assert float((one - other).abs().amax((1, 2)).min()) > 1e-4
+    unmasked = network(x_BFD, t_B, context_BLC)
+    torch.testing.assert_close(network(x_BFD, t_B, context_BLC, torch.ones(3, 5, dtype=torch.bool)), unmasked)
+
+
+def test_a_student_speaks_of_the_middle_of_the_network():
+    from models.audiox.network import AudioXNetwork
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AudioXNetwork(replace(CONFIG, teacher_width=5))
+    features = Features(
+        text_BLT=torch.ones(2, 1, 6),
+        text_mask_BL=torch.ones(2, 1, dtype=torch.bool),
+        text_lengths=(1, 1),
+        has_text_B=torch.tensor([True, False]),
+        frames_BNPV=None,
+        has_frames_B=torch.zeros(2, dtype=torch.bool),
+    )
+    predicted = network(torch.randn(2, 7, 4), torch.tensor([0.2, 0.7]), features)
+    assert predicted.student_BS.shape == (2, 5)
+    predicted.student_BS.square().sum().backward()
+    assert network.transformer.blocks[1].mlp.enter.weight.grad is None, "the second half is not asked"
+    assert network.transformer.enter.weight.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"width": 18, "heads": 4}, "18"), ({"depth": 0}, "depth is 0"), ({"context_width": 5}, "5"),
-     ({"time_conditioning": "film"}, "film"), ({"frames_per_token": 0}, "frames_per_token is 0")],
+     ({"time_conditioning": "film"}, "film"), ({"frames_per_token": 0}, "frames_per_token is 0"),
+     ({"qk_norm": "batch"}, "batch"), ({"context_heads": 3}, "context_heads is 3"), ({"turned_channels": 10}, "10"),
+     ({"published_ends": True}, "published_ends"), ({"context_heads": 0}, "context_heads is 0")],
 )  # fmt: skip
 def test_sizes_that_do_not_fit_are_refused_with_the_value(changes, said):
     with pytest.raises(ValueError, match=said):

@@ -1,11 +1,17 @@
 """The objective: draws by the sample, losses known by arithmetic, and a small set that is learned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from models.audiox.adapters import Adapters
+from models.audiox.distillation import Distillation
+from models.audiox.masking import ConditionDrop, Masking, PatchMask, SpanMask
 from models.audiox.network import AudioXNetwork
-from models.audiox.objective import AudioXObjective, ConditionDrop, ObjectiveSettings, drawn_noise
+from models.audiox.objective import AudioXObjective, ObjectiveSettings, drawn_noise
+from models.audiox.tasks import TaskMix
 from models.diffusion.times import TimeDraw
 from models.training.step import sample_rngs
 
@@ -53,17 +59,6 @@ def test_a_sample_draws_the_same_in_any_batch(batch):
     assert torch.equal(together[1:], alone)
 
 
-def test_conditions_are_dropped_as_often_as_asked():
-    drop = ConditionDrop(everything=0.1, text=0.2, frames=0.5)
-    drawn = np.array([drop.draw(rng) for rng in sample_rngs(0, 0, 8_000)])
-    text, frames = drawn[:, 0], drawn[:, 1]
-    assert text.mean() == pytest.approx(0.9 * 0.8, abs=0.015)
-    assert frames.mean() == pytest.approx(0.9 * 0.5, abs=0.015)
-    assert (~text & ~frames).mean() == pytest.approx(0.1 + 0.9 * 0.2 * 0.5, abs=0.015)
-    assert drop.draw(np.random.default_rng(1)) == drop.draw(np.random.default_rng(1))
-    assert ConditionDrop(everything=1.0).draw(np.random.default_rng(1)) == (False, False)
-
-
 def test_what_is_always_dropped_is_never_seen(network, batch, encoders):
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
@@ -103,8 +98,122 @@ def test_two_sounds_are_learned_from_their_texts(network, encoders):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: ConditionDrop(text=1.5), lambda: ObjectiveSettings(path="ddpm"), lambda: ObjectiveSettings(time_bins=0)],
+    [lambda: ObjectiveSettings(path="ddpm"), lambda: ObjectiveSettings(time_bins=0)],
 )
 def test_settings_out_of_range_say_the_value(make):
-    with pytest.raises(ValueError, match=r"1\.5|ddpm|0"):
+    with pytest.raises(ValueError, match=r"ddpm|0"):
         make()
+
+
+NEVER = ConditionDrop(everything=0.0, text=0.0, frames=0.0, audio=0.0)
+
+
+@pytest.fixture
+def hearing(config):
+    """A network that reads prompts of sound, and in which no layer is zero."""
+    sizes = replace(config(text_width=6), adapters=Adapters(audio=True), teacher_width=5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AudioXNetwork(sizes)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network.requires_grad_(False)
+
+
+def loss_of(network, encoders, batch, settings):
+    return float(AudioXObjective(settings, encoders)(network, batch, sample_rngs(0, 0, 2)).loss)
+
+
+@pytest.mark.parametrize(
+    ("type_", "felt"),
+    [
+        ("text_condition-audio", {"texts"}),
+        ("video_condition-audio", {"frames"}),
+        ("text+video_condition-music", {"texts", "frames"}),
+        ("image_condition-audio", {"frames"}),
+        ("audio_condition-audio", {"texts"}),
+        ("audio_condition-music", {"texts", "before"}),
+        ("uni_condition-music", {"texts", "frames", "before"}),
+    ],
+)
+def test_the_type_of_a_row_decides_what_is_shown(hearing, batch, encoders, type_, felt):
+    settings = ObjectiveSettings(drop=NEVER)
+    given = {
+        **batch,
+        "texts": ["rain", "siren"],
+        "has_frames": torch.tensor([True, True]),
+        "before": torch.ones(2, 6, 4),
+        "has_before": torch.tensor([True, True]),
+        "types": [type_] * 2,
+    }
+    loss = loss_of(hearing, encoders, given, settings)
+    others = {"texts": ["loud", "roof"], "frames": 255 - batch["frames"], "before": -torch.ones(2, 6, 4)}
+    for name, value in others.items():
+        changed = loss_of(hearing, encoders, {**given, name: value}, settings)
+        assert (abs(changed - loss) > 1e-6) == (name in felt), name
+
+
+def test_music_without_what_sounded_before_is_the_sound_with_a_gap(hearing, batch, encoders):
+    settings = ObjectiveSettings(drop=NEVER)
+    music = {**batch, "types": ["audio_condition-music"] * 2}
+    sound = {**batch, "types": ["audio_condition-audio"] * 2}
+    assert loss_of(hearing, encoders, music, settings) == loss_of(hearing, encoders, sound, settings)
+    unknown = {**music, "before": torch.ones(2, 6, 4), "has_before": torch.tensor([False, False])}
+    assert loss_of(hearing, encoders, unknown, settings) == loss_of(hearing, encoders, sound, settings)
+
+
+def test_hidden_parts_are_not_seen(hearing, batch, encoders):
+    """With everything hidden, what it was makes no difference; with nothing hidden it does."""
+    given = {**batch, "has_frames": torch.tensor([True, True]), "types": ["text+video_condition-audio"] * 2}
+    other = {**given, "frames": 255 - batch["frames"]}
+    hidden = SpanMask(probability=1.0, least=1.0)
+    for masking, is_felt in (
+        (Masking(frames=PatchMask(probability=1.0, least=1.0, least_time=1.0)), False),
+        (Masking(text=hidden), True),
+    ):
+        settings = ObjectiveSettings(drop=NEVER, masking=masking)
+        difference = loss_of(hearing, encoders, given, settings) - loss_of(hearing, encoders, other, settings)
+        assert (abs(difference) > 1e-6) == is_felt
+    settings = ObjectiveSettings(drop=NEVER, masking=Masking(text=hidden))
+    spoken = {**given, "texts": ["siren", ""]}
+    assert loss_of(hearing, encoders, spoken, settings) == loss_of(hearing, encoders, given, settings)
+
+
+def test_a_still_picture_is_one_of_the_video(hearing, batch, encoders):
+    still = batch["frames"][:, :1].expand(-1, 5, -1, -1, -1)
+    given = {**batch, "frames": still, "has_frames": torch.tensor([True, True])}
+    settings = ObjectiveSettings(drop=NEVER)
+    losses = [
+        loss_of(hearing, encoders, {**given, "types": [type_] * 2}, settings)
+        for type_ in ("image_condition-audio", "video_condition-audio")
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_masks_and_tasks_of_a_sample_do_not_depend_on_the_batch(hearing, batch, encoders):
+    """The sum of two losses is that of both samples together."""
+    settings = ObjectiveSettings(
+        masking=Masking(text=SpanMask(probability=1.0, least=0.5), frames=PatchMask(probability=1.0, least=0.5)),
+        tasks=TaskMix(weights={"text": 1, "video": 1, "image": 1, "audio": 1, "uni": 1}),
+    )
+    objective = AudioXObjective(settings, encoders)
+    given = {**batch, "texts": ["rain falls on the roof", "a siren"], "has_frames": torch.tensor([True, True])}
+    for first in range(6):
+        together = objective(hearing, given, sample_rngs(5, first, 2)).loss
+        alone = [
+            objective(hearing, {name: value[row : row + 1] for name, value in given.items()}, [rng]).loss
+            for row, rng in enumerate(sample_rngs(5, first, 2))
+        ]
+        torch.testing.assert_close(torch.stack(alone).mean(), together)
+
+
+def test_the_distillation_is_added_by_its_weight(hearing, batch, encoders):
+    given = {**batch, "teachers": torch.eye(5)[:2], "has_teachers": torch.tensor([True, True])}
+    plain = loss_of(hearing, encoders, given, ObjectiveSettings())
+    settings = ObjectiveSettings(distillation=Distillation(weight=0.5))
+    result = AudioXObjective(settings, encoders)(hearing, given, sample_rngs(0, 0, 2))
+    total, count = result.tallies["contrast"].tolist()
+    assert count == 1
+    assert float(result.loss) == pytest.approx(plain + 0.5 * total, rel=1e-5)
+    with pytest.raises(ValueError, match="no teachers"):
+        loss_of(hearing, encoders, batch, settings)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.diffusion.guidance import Context, classifier_free_weights, guided
+from models.diffusion.guidance import Context, classifier_free_weights, guided, modality_weights
 
 
 class CountingNetwork:
@@ -59,3 +59,26 @@ def test_full_rescaling_gives_the_spread_of_the_followed_prediction(start):
 def test_what_does_not_fit_is_refused(weights, rescale, said):
     with pytest.raises(ValueError, match=said):
         guided(CountingNetwork(), [context(0.2), context(0.1)], weights, rescale=rescale)
+
+
+def test_scales_of_modalities_add_what_each_of_them_says():
+    assert modality_weights([1.0, 1.0]) == (1.0, 0.0, 0.0)
+    assert modality_weights([3.0]) == classifier_free_weights(3.0)
+    weights = modality_weights([3.0, 1.5])
+    assert weights == (3.5, -2.0, -0.5)
+    assert sum(weights) == pytest.approx(1)
+    with pytest.raises(ValueError, match="no scales"):
+        modality_weights([])
+
+
+def test_contexts_without_masks_are_passed_on_without_one():
+    def network(x_BFD, t_B, context_BLC, context_mask_BL):
+        assert context_mask_BL is None
+        return x_BFD + context_BLC.mean(1, keepdim=True)
+
+    contexts = [Context(tokens_BLC=torch.full((1, 2, 3), value), mask_BL=None) for value in (1.0, 0.0)]
+    made = guided(network, contexts, (2.0, -1.0))(torch.zeros(1, 4, 3), torch.zeros(1))
+    torch.testing.assert_close(made, torch.full((1, 4, 3), 2.0))
+    masked = Context(tokens_BLC=torch.zeros(1, 2, 3), mask_BL=torch.ones(1, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="some contexts have a mask"):
+        guided(network, [contexts[0], masked], (2.0, -1.0))

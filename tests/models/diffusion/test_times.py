@@ -1,9 +1,12 @@
 """Times: drawn in range with the published distribution, laid out evenly."""
 
+import math
+
 import numpy as np
 import pytest
+import torch
 
-from models.diffusion.times import TimeDraw, sampling_times
+from models.diffusion.times import TimeDraw, exponential_times, sampling_times
 
 
 @pytest.mark.parametrize("kind", ["uniform", "logit_normal"])
@@ -31,3 +34,18 @@ def test_sampling_times_fall_from_one_to_zero():
 def test_numbers_out_of_range_are_refused(make):
     with pytest.raises(ValueError, match=r"0|cubic"):
         make()
+
+
+def test_exponential_times_fall_by_equal_factors_of_noise_to_data():
+    times = exponential_times(5, sigma_least=0.5, sigma_most=8.0)
+    sigmas = torch.tan(times[:-1].double() * math.pi / 2)
+    assert sigmas.tolist() == pytest.approx([8, 4, 2, 1, 0.5], rel=1e-4)
+    assert times[-1] == 0
+    assert (times[1:] < times[:-1]).all()
+    assert float(exponential_times(1)[0]) == pytest.approx(math.atan(500) * 2 / math.pi)
+
+
+@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 3, "sigma_least": 9.0, "sigma_most": 8.0}])
+def test_exponential_times_that_make_no_sense_are_refused(bad):
+    with pytest.raises(ValueError, match=r"steps is 0|from 8\.0 to 9\.0"):
+        exponential_times(**bad)

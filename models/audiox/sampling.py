@@ -1,0 +1,147 @@
+"""From noise to latents: solvers, times and guidance, for whoever has the conditions ready. No codec, no prompts.
+
+Legend: B batch, F latent frames, D latent channels, K contexts.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.audiox.conditioning import MODALITIES, Features, Modality
+from models.diffusion.guidance import Context, Denoiser, classifier_free_weights, guided, modality_weights
+from models.diffusion.keeping import keeping
+from models.diffusion.paths import PATHS
+from models.diffusion.solvers import SOLVERS, OnStep
+from models.diffusion.times import exponential_times, sampling_times
+
+_SOLVER_OF_PATH = {"flow": "euler", "v": "dpm_solver_2m"}
+_TIMES = {"even": sampling_times, "exponential": exponential_times}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """What is rarely changed about sampling.
+
+    Attributes:
+        solver: "euler" or "heun" for networks of rectified flow, "dpm_solver_2m" for any; None: Euler, and
+            DPM-Solver++(2M) for v-prediction. Heun calls the network twice a step.
+        times: "even", or "exponential" as AudioX's authors sample their v-prediction.
+        rescale: How far the spread of what guidance makes is brought back to that without it, 0 to 1.
+        at_once: Sounds made at once; None: all. It changes memory and speed, and results only in rounding.
+    """
+
+    solver: Literal["euler", "heun", "dpm_solver_2m"] | None = None
+    times: Literal["even", "exponential"] = "even"
+    rescale: float = 0.0
+    at_once: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.solver is not None and self.solver not in SOLVERS:
+            raise ValueError(f"solver is {self.solver!r}: choose one of {', '.join(SOLVERS)}")
+        if self.times not in _TIMES:
+            raise ValueError(f"times are {self.times!r}: choose one of {', '.join(_TIMES)}")
+        if not 0 <= self.rescale <= 1:
+            raise ValueError(f"rescale is {self.rescale}: it goes from 0 to 1")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at_once is {self.at_once}: it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """The part of a sample that is not to be made.
+
+    Attributes:
+        latents_BFD: Scaled; of any value where they are not known.
+        is_known_BF: bool.
+    """
+
+    latents_BFD: Tensor
+    is_known_BF: Tensor
+
+
+Seed = int | Sequence[int | tuple[int, int]]
+
+
+def start_noise(seed: Seed, count: int, shape: tuple[int, int]) -> Tensor:
+    """Noise to start from, (count, F, D) float32 on the CPU.
+
+    Args:
+        seed: Sound i draws from (seed, i); of a sequence, from its own number or pair alone.
+        count: Sounds.
+        shape: F and D.
+
+    Raises:
+        ValueError: if there is not one seed for each sound, or one is negative.
+    """
+    given = [(seed, number) for number in range(count)] if isinstance(seed, int) else list(seed)
+    keys = [[one] if isinstance(one, int) else list(one) for one in given]
+    if len(keys) != count:
+        raise ValueError(f"{len(keys)} seeds for {count} sounds: give one for each, or one for all")
+    if negative := [number for key in keys for number in key if number < 0]:
+        raise ValueError(f"seed is {negative[0]}: it cannot be negative")
+    return torch.from_numpy(np.stack([np.random.default_rng(key).standard_normal(shape, np.float32) for key in keys]))
+
+
+def guidance_of(
+    conditioner: Callable[[Features], Context], features: Features, guidance: float | Mapping[Modality, float]
+) -> tuple[list[Context], tuple[float, ...]]:
+    """The contexts that guidance needs, and their weights.
+
+    Raises:
+        ValueError: if a modality is unknown.
+    """
+    if not isinstance(guidance, Mapping):
+        return [conditioner(features), conditioner(features.emptied())], classifier_free_weights(guidance)
+    if unknown := guidance.keys() - set(MODALITIES):
+        raise ValueError(f"no modality is called {', '.join(sorted(unknown))}: choose of {', '.join(MODALITIES)}")
+    led = [name for name in MODALITIES if guidance.get(name, 1.0) != 1.0]
+    if not led:
+        return [conditioner(features)], (1.0,)
+    contexts = [conditioner(features), *(conditioner(features.without(name)) for name in led)]
+    return contexts, modality_weights([guidance[name] for name in led])
+
+
+def sample_latents(
+    network: Denoiser,
+    noise_BFD: Tensor,
+    *,
+    path: str,
+    steps: int,
+    conditions: tuple[Sequence[Context], Sequence[float]],
+    known: Known | None,
+    sampling: Sampling,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Follows a path from noise to latents.
+
+    Args:
+        network: `network(x_BFD, t_B, context_BLC, context_mask_BL)`.
+        noise_BFD: Where it starts.
+        path: "flow" or "v", as the network was trained.
+        steps: Of the solver.
+        conditions: Contexts and their weights.
+        known: What is not to be made; None: everything is.
+        sampling: The solver and its times.
+        on_step: Called with (steps done, steps in all).
+
+    Raises:
+        ValueError: if the solver does not fit the path, or there are no steps.
+    """
+    solver = sampling.solver or _SOLVER_OF_PATH[path]
+    if path == "v" and solver != "dpm_solver_2m":
+        raise ValueError(f"solver {solver!r} follows rectified flow, this network predicts v: take 'dpm_solver_2m'")
+    contexts, weights = conditions
+    velocity = guided(network, contexts, weights, rescale=sampling.rescale)
+    if known is not None:
+        velocity = keeping(
+            velocity,
+            PATHS[path],
+            known_BFD=known.latents_BFD,
+            noise_BFD=noise_BFD,
+            is_known_BF=known.is_known_BF,
+        )
+    return SOLVERS[solver](velocity, noise_BFD, _TIMES[sampling.times](steps), PATHS[path], on_step)

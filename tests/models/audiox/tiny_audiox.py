@@ -1,0 +1,67 @@
+"""A whole AudioX of random weights in a folder: a real T5, a fitted codec of 1,000 Hz, and a network that hears."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.audiox import AudioX
+from models.audiox.adapters import Adapters
+from models.audiox.conditioning import FramePatches
+from models.audiox.encoder_source import ConditionSources, EncoderSource
+from models.audiox.network import AudioXConfig, AudioXNetwork
+from models.codecs.closed_form import MdctPca, MdctPcaConfig
+
+WORDS = ("a", "dog", "barks", "rain", "falls", "on", "the", "roof", "loud", "siren")
+FRAMES = FramePatches(pictures=3, side_px=8, patch_px=4)
+
+
+def save_t5(folder: Path) -> Path:
+    """A random T5 with a tokenizer of ten words, as transformers saves them."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    vocabulary = {word: number for number, word in enumerate(("<pad>", "</s>", "<unk>", *WORDS))}
+    vocabulary |= {f"<{number}>": number for number in range(len(vocabulary), 40)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sizes = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+        model = T5EncoderModel(T5Config(vocab_size=40, decoder_start_token_id=0, **sizes))
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def fitted_codec() -> MdctPca:
+    """A closed-form codec of 50 latent frames a second."""
+    wave = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 4000), dtype=np.float32))
+    return MdctPca.fit([wave], MdctPcaConfig(sample_rate_hz=1000, hop_samples=20, latent_channels=4))
+
+
+def save_audiox(folder: Path) -> Path:
+    """A model that reads text, pictures and sounds, in `folder/model`."""
+    sources = ConditionSources(text=EncoderSource(kind="t5", path=str(save_t5(folder / "t5"))), frames=FRAMES)
+    config = AudioXConfig(
+        latent_channels=4,
+        text_width=8,
+        frame_width=FRAMES.frame_width,
+        frame_patches=FRAMES.frame_patches,
+        width=16,
+        depth=2,
+        heads=2,
+        context_width=12,
+        time_features=16,
+        adapters=Adapters(audio=True),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = AudioXNetwork(config)
+        for parameter in network.parameters():
+            nn.init.normal_(parameter, std=0.3)
+    model = AudioX(network.requires_grad_(False), codec=fitted_codec(), encoders=sources.encoders(), path="flow")
+    model.save_pretrained(folder / "model", sources)
+    return folder
