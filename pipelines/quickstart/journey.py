@@ -238,9 +238,9 @@ def quickstart(*, out: Path = Path("quickstart"), seed: int = 0) -> QuickstartRe
     if not (dataset / "shards").is_dir():
         clock.step("start Ray", start_ray)
     _curate(dataset, folder, clock)
-    clock.step("train CLAP", lambda: train("clap-tiny", data=dataset, seed=seed))
+    clock.step("train CLAP", lambda: train("clap-tiny", data=[str(dataset)], seed=seed))
     precision = clock.step("embed and search", lambda: _search(dataset, seed))
-    clock.step("train AudioX", lambda: train("audiox-tiny", data=dataset, seed=seed))
+    clock.step("train AudioX", lambda: train("audiox-tiny", data=[str(dataset)], seed=seed))
     generated = clock.step("generate", lambda: _generate(dataset / "runs" / "audiox-tiny", seed))
     opened = Dataset(dataset)
     page = opened.folder("reports") / "report.html"

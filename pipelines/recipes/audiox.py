@@ -22,7 +22,7 @@ from models.audiox.recipes import (
 from models.codecs.closed_form import MdctPcaConfig
 from models.codecs.codec import load_codec
 from models.training.world import World
-from pipelines.recipes.data import Encoding, batches_of, fitted_codec, generation_identity, latent_samples
+from pipelines.recipes.data import Encoding, batches_of, data_identity, fitted_codec, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.training.board import watching
 from pipelines.wiring.devices import device_name
@@ -156,7 +156,8 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
         seed=seed,
     )
     encoding = Encoding(codec=codec, name=size.name, frame_rate_hz=FRAME_RATE_HZ, frame_size_px=size.frame_size_px)
-    samples = latent_samples([Source(dataset=dataset, generation=generation)], encoding, seconds=[seconds], world=world)
+    sources = options.sources or (Source(dataset=dataset, generation=generation),)
+    samples = latent_samples(sources, encoding, seconds=[seconds], world=world)
     last: dict[str, float] = {}
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         model = train_audiox(
@@ -165,7 +166,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
             codec=loaded,
             sources=conditions,
             folder=folder,
-            data={**generation_identity(dataset, generation), "seconds": seconds},
+            data=data_identity(sources, seconds=seconds),
             world=world,
             execution=options.execution,
             watchers=watchers,

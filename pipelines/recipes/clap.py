@@ -55,6 +55,8 @@ def train_clap_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict
     """
     if options.text_encoder is not None or options.codec is not None:
         raise ArgumentError("clap-tiny trains its own encoders; drop --text-encoder and --codec")
+    if options.sources:
+        raise ArgumentError("clap-tiny is trained on one dataset; give --data once, without a weight or a condition")
     generation, seed = options.generation, options.seed
     config = TinyClapConfig(window_s=WINDOW_S if options.seconds is None else max(1, round(options.seconds)))
     steps = STEPS if options.clips is None else max(1, options.clips // config.batch_clips)

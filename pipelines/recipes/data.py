@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +59,46 @@ def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
     """
     content = _generation(dataset, generation).read(INDEX_FILE)
     return {"generation": generation, "index_sha256": hashlib.sha256(content).hexdigest()}
+
+
+def data_identity(sources: Sequence[Source], *, seconds: float) -> dict[str, Any]:
+    """Content of all that is trained on, and how it is mixed, so that a run is not resumed with other data.
+
+    Raises:
+        ArgumentError: There is no such generation.
+    """
+    first, *others = sources
+    identity: dict[str, Any] = {**generation_identity(first.dataset, first.generation), "seconds": seconds}
+    if others or first.weight is not None or first.where is not None:
+        identity["mixed"] = [
+            {**generation_identity(one.dataset, one.generation), "weight": one.weight, "where": one.where}
+            for one in sources
+        ]
+    return identity
+
+
+_DATA = re.compile(r"(?P<path>[^@:?]+)(@(?P<generation>[^@:?]+))?(:(?P<weight>[^:?]+))?([?](?P<where>.+))?", re.DOTALL)
+
+
+def source_of(word: str, *, generation: str) -> Source:
+    """What a word of `--data` names: `DATASET[@GENERATION][:WEIGHT][?CONDITION]`.
+
+    Args:
+        word: As `v2m@music:0.7?tag.music_ratio > 0.5`.
+        generation: Where the word names none.
+
+    Raises:
+        ArgumentError: It is not of that form.
+    """
+    match = _DATA.fullmatch(word)
+    try:
+        weight = None if match is None or match["weight"] is None else float(match["weight"])
+    except ValueError:
+        match = None
+    if match is None:
+        raise ArgumentError(f"--data {word!r}: give DATASET[@GENERATION][:WEIGHT][?CONDITION], as vgg:0.3")
+    dataset = Dataset(Path(match["path"]))
+    return Source(dataset=dataset, generation=match["generation"] or generation, weight=weight, where=match["where"])
 
 
 def sounds(shards: Shards, sample_rate_hz: int, channels: int, numbers: list[int]) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from curation.errors import ArgumentError
+from curation.samples import Source
 from models.training.execution import Execution
 
 
@@ -11,7 +12,8 @@ class RunOptions:
     """Options of `foundsound train`; None leaves the choice to the recipe.
 
     Args:
-        generation: Name of the shards that are trained on.
+        generation: Name of the shards that are trained on, of the first dataset.
+        sources: All that is trained on, where that is more than the generation; empty: the generation alone.
         seed: Of everything random.
         text_encoder: A CLAP or T5 by name or folder.
         codec: A codec by name or folder.
@@ -22,6 +24,7 @@ class RunOptions:
     """
 
     generation: str = "train"
+    sources: tuple[Source, ...] = ()
     seed: int = 0
     text_encoder: str | None = None
     codec: str | None = None

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,9 +11,11 @@ from cyclopts import Parameter
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
+from curation.samples import Source
 from models.training.execution import Execution
 from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
 from pipelines.recipes.clap import train_clap_tiny
+from pipelines.recipes.data import source_of
 from pipelines.recipes.options import RunOptions
 from pipelines.training.workers import train_together, write_facts
 
@@ -92,7 +94,7 @@ def train(
     recipe: Literal["audiox-tiny", "audiox-small", "audiox-base", "clap-tiny"],
     /,
     *,
-    data: Path,
+    data: Annotated[Sequence[str], Parameter(name="--data")],
     generation: str = "train",
     text_encoder: str | None = None,
     codec: str | None = None,
@@ -107,8 +109,9 @@ def train(
     Args:
         recipe: AudioX for two CPU cores in minutes (tiny) or an hour (small), or as in its paper (base); or
             clap-tiny, a small CLAP for data sets without published weights.
-        data: Folder of the dataset.
-        generation: Name of its shards.
+        data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
+            --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
+        generation: Name of its shards, where `data` names none.
         text_encoder: CLAP or T5 by name on the Hub or by folder; the dataset's own clap-tiny when not given.
         codec: A codec by folder, or an AutoencoderOobleck on the Hub; a closed-form one fitted here when not given.
         seconds: Length of a training sample, s; 4 when not given.
@@ -121,11 +124,13 @@ def train(
         What came of it; None in a process that torchrun started and that is not the first.
     """
     begun = time.perf_counter()
-    dataset = Dataset(data)
+    sources = tuple(source_of(word, generation=generation) for word in data)
+    dataset = sources[0].dataset
     folder = (out or dataset.folder("runs") / recipe).resolve()
     try:
         options = RunOptions(
-            generation=generation,
+            generation=sources[0].generation,
+            sources=() if len(sources) == 1 and _is_plain(sources[0]) else sources,
             seed=seed,
             text_encoder=text_encoder,
             codec=codec,
@@ -149,6 +154,10 @@ def train(
     except FloatingPointError as error:
         raise StoppedError(f"training stopped: {error}") from error
     return TrainResult(folder, facts, time.perf_counter() - begun) if _is_first() else None
+
+
+def _is_plain(source: Source) -> bool:
+    return source.weight is None and source.where is None
 
 
 def run_recipe(recipe: str, path: Path, folder: Path, options: RunOptions) -> dict[str, Any]:

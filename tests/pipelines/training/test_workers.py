@@ -36,7 +36,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     measure(path, workers=0)
     select(path)
     pack(path)
-    train("clap-tiny", data=path, clips=32)
+    train("clap-tiny", data=[str(path)], clips=32)
     return path
 
 
@@ -47,8 +47,10 @@ def log_of(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.slow
 def test_two_workers_train_what_one_does(dataset: Path) -> None:
     alone, together = dataset / "runs" / "alone", dataset / "runs" / "together"
-    train("audiox-tiny", data=dataset, seconds=1, clips=64, out=alone)
-    result = train("audiox-tiny", data=dataset, seconds=1, clips=64, out=together, machinery=Machinery(workers=2))
+    train("audiox-tiny", data=[str(dataset)], seconds=1, clips=64, out=alone)
+    result = train(
+        "audiox-tiny", data=[str(dataset)], seconds=1, clips=64, out=together, machinery=Machinery(workers=2)
+    )
     assert result is not None
     assert result.facts["loss"] == pytest.approx(log_of(alone)[-1]["loss"], rel=TOLERANCE)
     assert log_of(together)[-1]["clips_seen"] == 64
@@ -67,8 +69,8 @@ def test_killed_and_run_again_has_the_losses_of_an_uninterrupted_run(dataset: Pa
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     assert log_of(parts)[-1]["clips_seen"] < 2800
-    train("audiox-tiny", data=dataset, seconds=1, clips=2800, out=parts)
-    train("audiox-tiny", data=dataset, seconds=1, clips=2800, out=whole)
+    train("audiox-tiny", data=[str(dataset)], seconds=1, clips=2800, out=parts)
+    train("audiox-tiny", data=[str(dataset)], seconds=1, clips=2800, out=whole)
     names = ("step", "clips_seen", "loss", "gradient_norm")
     curves = [[[line[name] for name in names] for line in log_of(folder)] for folder in (parts, whole)]
     assert curves[0] == curves[1]

@@ -1,0 +1,40 @@
+"""`encode --plan` says what `encode` then writes."""
+
+from pathlib import Path
+
+import torch
+
+from models.codecs.closed_form import MdctPca, MdctPcaConfig
+from pipelines.verbs.encode import EncodePlan, encode
+from pipelines.verbs.result import StageResult
+from tests.curation.made import RATE_HZ, Made
+
+
+def saved_codec(folder: Path) -> Path:
+    config = MdctPcaConfig(sample_rate_hz=RATE_HZ, channels=1, hop_samples=80, latent_channels=8)
+    return MdctPca.fit([torch.randn(1, 4_000, generator=torch.Generator().manual_seed(0))], config).save(folder)
+
+
+def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for number in range(12):
+        made.clip(f"v{number}", picture=True)
+    dataset, codec = made.dataset(), str(saved_codec(tmp_path / "codec"))
+    plan = encode(dataset.path, codec=codec, name="blocks", frame_size_px=16, plan=True)
+    assert isinstance(plan, EncodePlan)
+    assert (plan.pending, plan.probed) == (12, 8)
+    assert plan.latents_bytes == 10 * 8 * 2, "ten frames of eight numbers"
+    assert not dataset.has_stage("encode")
+    done = encode(dataset.path, codec=codec, name="blocks", frame_size_px=16, workers=0)
+    assert isinstance(done, StageResult)
+    written = sum(path.stat().st_size for path in dataset.folder("latents").rglob("*.bin"))
+    assert written == plan.total_bytes
+    again = encode(dataset.path, codec=codec, name="blocks", frame_size_px=16, plan=True)
+    assert str(again) == "every clip is encoded"
+
+
+def test_the_plan_names_the_tokens_that_are_not_kept() -> None:
+    """190,000 clips of 3.84 MB are 730 GB."""
+    plan = EncodePlan(pending=190_000, probed=8, latents_bytes=27_520, frames_bytes=600_000)
+    assert "27.5 kB of latents and 600 kB of pictures a clip (measured on 8), 119 GB in total" in str(plan)
+    assert "3.84 MB a clip, 730 GB" in str(plan)
