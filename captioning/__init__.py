@@ -2,5 +2,6 @@
 
 A captioner (`captioner.py`) turns sounds and a prompt into sentences; the stage `caption.py` runs one over a dataset
 and records who said what; `candidates.py` gathers all that was said and holds the default rule of choice. Models speak
-in process (`audio_language.py`) or from a server (`chat_server.py`); nothing imports torch before a model is loaded.
+in process (`in_process/`) or from a server (`server/`), and `asking.py` keeps them busy; nothing imports torch before a
+model is loaded.
 """

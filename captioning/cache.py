@@ -25,7 +25,9 @@ _TABLE = """CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID"""
 
 
-def question_sha256(captioner: CaptionerIdentity, prompt: Prompt, labels: Sequence[str], draw: int) -> str:
+def question_sha256(
+    captioner: CaptionerIdentity, prompt: Prompt, labels: Sequence[str], draw: int, *, picture: str | None = None
+) -> str:
     """Hash of all that decides an answer but the sound.
 
     Draw 0 is the same question whether or not further answers are drawn.
@@ -35,6 +37,7 @@ def question_sha256(captioner: CaptionerIdentity, prompt: Prompt, labels: Sequen
         prompt: What is asked.
         labels: The labels filled in; they count only where the prompt wants them.
         draw: Number of the answer.
+        picture: Hash of the picture that is shown; None where none is.
     """
     decoding = dict(captioner.decoding)
     drawing = dict(decoding.pop("drawing", {}))
@@ -44,6 +47,7 @@ def question_sha256(captioner: CaptionerIdentity, prompt: Prompt, labels: Sequen
         "decoding": {**decoding, "draw": draw, **(drawing if draw else {})},
         "prompt": prompt.sha256,
         "labels": list(labels) if prompt.wants_labels else [],
+        **({"picture": picture} if picture else {}),
     }
     return hashlib.sha256(canonical(asked)).hexdigest()
 

@@ -1,4 +1,4 @@
-"""All that was said about a clip, by people, models and labels, and the rule for which of it is used.
+"""All that was said about a clip, by people, models, labels and tags, and the rule for which of it is used.
 
 Everything here is SQL over a dataset's views, so that a choice changes without running a model; `select` takes such a
 query with the columns `clip_id`, `text`, `source`. Texts that were not chosen stay where they are.
@@ -11,7 +11,8 @@ from curation.errors import ArgumentError, DatasetError
 
 _MADE = """
 SELECT caption.key AS clip_id, said.text,
-    CASE WHEN caption.model IS NULL THEN 'label' ELSE 'model:' || caption.label END AS source,
+    CASE WHEN caption.model IS NOT NULL THEN 'model:' || caption.label WHEN {made_from} = 'tags' THEN 'tags'
+        ELSE 'label' END AS source,
     caption.label AS captions, said.candidate
 FROM (SELECT *, unnest(list_prepend({{'candidate': candidate, 'text': text}}, {further})) AS said
     FROM caption WHERE state = 'done') AS caption
@@ -26,22 +27,33 @@ FROM ({made}) AS made LEFT JOIN (
 ) AS scored ON scored.key = made.clip_id AND scored.label = made.captions
     AND scored.scores.candidate = made.candidate"""
 
-RANKS: tuple[tuple[str, str], ...] = (("human:", "by people"), ("model:", "by a model"), ("label", "made from labels"))
+RANKS: tuple[tuple[str, str], ...] = (
+    ("human:", "by people"),
+    ("model:", "by a model, here or in a published set"),
+    ("label", "made from labels"),
+    ("tags", "made from tags"),
+)
 """Beginning of a source and what it means, the best first."""
 
-CLEAN = "hedges = 0 AND repetition <= 0.3 AND quoted_words = 0 AND english_margin > -1.3 AND words BETWEEN 3 AND 60"
-"""A model's sentence that does not guess, stammer, quote or change the language. Source: ours; of Clotho's captions by
-people 99.8 % pass."""
+CLEAN = (
+    "hedges = 0 AND repetition <= 0.3 AND quoted_words = 0 AND coalesce(told_words, 0) = 0 AND english_margin > -1.3 "
+    "AND words BETWEEN 3 AND 60"
+)
+"""A model's sentence that does not guess, refuse, stammer, tell what is said or change the language. Source: ours; of
+Clotho's captions by people 99.8 % pass. Scores of older datasets have no `told_words`."""
 
-RULES = {"clean": f"clap IS NULL AND source LIKE 'human:%' OR {CLEAN}"}
-"""Rules by name; captions by people have no scores and stay."""
+_PEOPLE = "clap IS NULL AND source LIKE 'human:%'"
+
+RULES = {"clean": f"{_PEOPLE} OR {CLEAN}", "confirmed": f"{_PEOPLE} OR {CLEAN} AND contradicted = 0"}
+"""Rules by name; captions by people have no scores and stay. `confirmed` also refuses sentences that repeat a label
+that the tags could confirm and do not; it needs scores with tags."""
 
 
 def candidates_sql(dataset: Dataset) -> str:
     """A query for every candidate: `clip_id`, `text`, `source`, and its scores (`captioning.score.SCORES`) or nulls.
 
-    `source` is `human:<list>`, `model:<label of the captions>` or `label`. What a list says of a video is said of each
-    of its clips.
+    `source` is `human:<list>`, `model:<label of the captions>`, `label` or `tags`. What a list says of a video
+    is said of each of its clips.
 
     Args:
         dataset: Says whether captioners have run, and `score`.
@@ -49,9 +61,12 @@ def candidates_sql(dataset: Dataset) -> str:
     none = ", ".join(f"NULL AS {field.name}" for field in SCORES)
     if not (dataset.has_stage("caption") and dataset.has_stage("cut")):
         return f"SELECT clip_id, text, source, {none} FROM ({HUMAN_CAPTIONS})"
-    made = _MADE.format(further=further_sql(dataset))
+    made = _MADE.format(further=further_sql(dataset), made_from=_made_from_sql(dataset))
     if dataset.has_stage("score"):
-        scores = ", ".join(f"scored.scores.{field.name} AS {field.name}" for field in SCORES)
+        stored = {field.name for field in dataset.sql("SELECT candidates FROM score LIMIT 0").schema[0].type.value_type}
+        scores = ", ".join(
+            f"{f'scored.scores.{field.name}' if field.name in stored else 'NULL'} AS {field.name}" for field in SCORES
+        )
         made = _SCORED.format(made=made, scores=scores)
     else:
         made = f"SELECT clip_id, text, source, {none} FROM ({made})"
@@ -65,10 +80,16 @@ def further_sql(dataset: Dataset) -> str:
     return f"coalesce(caption.further, []::{kind})" if "further" in columns else f"[]::{kind}"
 
 
+def _made_from_sql(dataset: Dataset) -> str:
+    """The column that says what a caption was made from; captions of older datasets have none."""
+    columns = dataset.sql("SELECT * FROM caption LIMIT 0").column_names
+    return "caption.made_from" if "made_from" in columns else "NULL"
+
+
 def choose(candidates: str, rule: str | None = None) -> str:
     """Which candidates are used, as a query: of each clip those of the best kind that it has, all of them.
 
-    Sentences by people win over those by models, and those over sentences made from labels.
+    Sentences by people win over those by models, those over sentences made from labels, and those over such from tags.
 
     Args:
         candidates: A query as `candidates_sql` gives it.

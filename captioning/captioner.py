@@ -5,9 +5,9 @@ for captioners, `caption.py` for the stage.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -25,12 +25,20 @@ class Sound:
         wave_T: Mono sound, float32 in [-1, 1]; None for a captioner that does not listen.
         sample_rate_hz: Rate of `wave_T`, Hz; None without one.
         labels: Class names of the clip, as a hint.
+        frames_NHWC: What the picture shows at `picture.FRAMES_HZ`, RGB; None for a captioner that sees no frames.
+        mp4: The file of the picture; None for a captioner that takes no file.
     """
 
     key: str
     wave_T: npt.NDArray[np.float32] | None = None
     sample_rate_hz: int | None = None
     labels: tuple[str, ...] = ()
+    frames_NHWC: npt.NDArray[np.uint8] | None = None
+    mp4: bytes | None = None
+
+
+LATER = ("quantized", "sees")
+"""Fields of an identity that older captions do not have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +56,8 @@ class CaptionerIdentity:
         decoding: How sentences are drawn from it.
         sample_rate_hz: Rate at which it listens, Hz; None for one that does not listen.
         window_s: Longest sound that it hears, s; what follows in a clip is not heard.
+        quantized: How the weights are kept, as `4bit`; None for whole ones.
+        sees: What it is shown beside the sound: `frames` of the picture, or its `file`; None for nothing.
     """
 
     name: str
@@ -60,6 +70,8 @@ class CaptionerIdentity:
     decoding: Mapping[str, Any] = field(default_factory=dict)
     sample_rate_hz: int | None = None
     window_s: float | None = None
+    quantized: str | None = None
+    sees: Literal["frames", "file"] | None = None
 
     def __post_init__(self) -> None:
         if (self.sample_rate_hz is None) != (self.window_s is None):
@@ -79,8 +91,9 @@ class CaptionerIdentity:
         return 1 + int(self.decoding.get("drawing", {}).get("draws", 0))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON and for the identity of a stage."""
-        return dataclasses.asdict(self)
+        """For JSON and for the identity of a stage; what came later stands in it only where it is used."""
+        known = dataclasses.asdict(self)
+        return {name: known[name] for name in known if name not in LATER or known[name] is not None}
 
 
 class Captioner(Protocol):
@@ -99,9 +112,44 @@ class Captioner(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One clip that is to be asked about.
+
+    Args:
+        load: Reads the clip, or says why it cannot be; it may be called in any thread.
+        draws: The answers that are wanted, by number, in rising order.
+        tell: Gets each answer, by number of its draw, as soon as it is there; it may be called in any thread, and twice
+            with the same answer.
+    """
+
+    load: Callable[[], Sound | ClipError]
+    draws: tuple[int, ...]
+    tell: Callable[[int, str | ClipError, Sound | None], None]
+
+
+@runtime_checkable
+class AsksSideBySide(Protocol):
+    """A captioner that has many questions under way at once, so that each clip is answered for itself."""
+
+    def ask(self, questions: Sequence[Question], prompt: Prompt) -> None:
+        """Ask about every clip, as many at once as it may; returns when all is told."""
+
+
 def checked_answer(text: str) -> str | ClipError:
     """An answer on one line without outer blanks, or `BAD_CAPTION` for one that holds no word at all."""
     line = " ".join(text.split())
     if not any(character.isalnum() for character in line):
         return ClipError(Code.BAD_CAPTION, f"the answer holds no word: {line[:80]!r}")
     return line
+
+
+def unended(text: str, tokens: int | None = None) -> ClipError:
+    """`BAD_CAPTION` for an answer that stopped at the bound of its tokens: a sentence that breaks off says too little.
+
+    Args:
+        text: What there is of it.
+        tokens: The bound, where it is known.
+    """
+    bound = "the tokens allowed" if tokens is None else f"{tokens} tokens"
+    return ClipError(Code.BAD_CAPTION, f"the answer did not end within {bound}: {' '.join(text.split())[:80]!r}")

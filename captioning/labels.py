@@ -33,15 +33,28 @@ class LabelCaptioner:
         Raises:
             ArgumentError: A template has no `{labels}`.
         """
-        templates = [line.strip() for line in prompt.text.splitlines() if line.strip()]
-        for template in templates:
-            if PLACEHOLDER not in template:
-                raise ArgumentError(
-                    f"captioner {LABEL_CAPTIONER!r} takes templates with {PLACEHOLDER}, one a line; "
-                    f"prompt {prompt.name} has {template[:60]!r}: give a prompt such as {LABEL_PROMPT}"
-                )
-        choices = [Prompt(name=prompt.name, text=template) for template in templates]
+        choices = [Prompt(name=prompt.name, text=template) for template in templates_of(prompt, LABEL_CAPTIONER)]
         return [_sentence(choices[stable_hash(sound.key) % len(choices)], sound) for sound in sounds]
+
+
+def templates_of(prompt: Prompt, captioner: str) -> list[str]:
+    """The templates of a prompt, one a line.
+
+    Args:
+        prompt: The prompt.
+        captioner: Who takes them, for the error's text.
+
+    Raises:
+        ArgumentError: One has no `{labels}`.
+    """
+    templates = [line.strip() for line in prompt.text.splitlines() if line.strip()]
+    for template in templates:
+        if PLACEHOLDER not in template:
+            raise ArgumentError(
+                f"captioner {captioner!r} takes templates with {PLACEHOLDER}, one a line; "
+                f"prompt {prompt.name} has {template[:60]!r}: give a prompt such as {LABEL_PROMPT}"
+            )
+    return templates
 
 
 def _sentence(template: Prompt, sound: Sound) -> str | ClipError:

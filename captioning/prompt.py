@@ -1,6 +1,8 @@
 """Prompts: files with a version in their name, whose hash is part of every caption's provenance.
 
-A prompt is UTF-8 text. `{labels}` in it stands for the clip's class names; nothing else is replaced. A prompt that
+A prompt is UTF-8 text. `{labels}` in it stands for the clip's class names; `[[` and `]]` enclose what is only said to a
+clip that has some, so that the others are asked without a hint. `{facts}` stands for all that is known of the clip, a
+line each, for models that do not listen. Nothing else is replaced. A prompt that
 ships here is never edited after it was used: a new wording is a new file, `<name>-v<number>.txt`.
 """
 
@@ -14,10 +16,15 @@ from pathlib import Path
 from curation.errors import ArgumentError, ClipError, Code
 
 PLACEHOLDER = "{labels}"
+FACTS = "{facts}"
 
 LONGEST_CHARACTERS = 20_000
 """Source: ours; about 5,000 tokens, more than any published captioning prompt, and less than a wrong file."""
 
+NO_PROMPT = "none"
+"""Name of the prompt that asks nothing, for models that describe a sound whatever they are asked."""
+
+_HINT = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 _SHIPPED_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]*")
 
 
@@ -34,7 +41,7 @@ class Prompt:
     text: str
 
     def __post_init__(self) -> None:
-        if not 0 < len(self.text) <= LONGEST_CHARACTERS:
+        if not 0 < len(self.text) <= LONGEST_CHARACTERS and self.name != NO_PROMPT:
             raise ArgumentError(
                 f"prompt {self.name} has {len(self.text)} characters; it needs 1 to {LONGEST_CHARACTERS}"
             )
@@ -51,18 +58,35 @@ class Prompt:
 
     @property
     def wants_labels(self) -> bool:
-        """Whether the labels of a clip stand in it."""
-        return PLACEHOLDER in self.text
+        """Whether the labels of a clip stand in it, or facts."""
+        return PLACEHOLDER in self.text or self.wants_facts
+
+    @property
+    def wants_facts(self) -> bool:
+        """Whether facts stand in it; they are given in place of labels."""
+        return FACTS in self.text
 
     def filled(self, labels: Sequence[str]) -> str:
         """The text with the labels in their place.
 
         Raises:
-            ClipError: It wants labels and there are none (`NO_LABEL`).
+            ClipError: It wants labels, not only between `[[` and `]]`, and there are none (`NO_LABEL`).
         """
         if not self.wants_labels:
             return self.text
-        return self.text.replace(PLACEHOLDER, spoken(labels, f"prompt {self.name}"))
+        if self.wants_facts:
+            return self.text.replace(FACTS, _lines(labels))
+        has_labels = any(label.replace("_", " ").strip() for label in labels)
+        text = _HINT.sub(r"\1" if has_labels else "", self.text)
+        if PLACEHOLDER not in text:
+            return text
+        return text.replace(PLACEHOLDER, spoken(labels, f"prompt {self.name}"))
+
+
+def _lines(facts: Sequence[str]) -> str:
+    if not facts:
+        raise ClipError(Code.NO_LABEL, "nothing is known of the clip: no label, tag or caption")
+    return "\n".join(f"- {' '.join(fact.split())}" for fact in facts)
 
 
 def spoken(labels: Sequence[str], wanted_by: str) -> str:
@@ -81,6 +105,11 @@ def spoken(labels: Sequence[str], wanted_by: str) -> str:
     names = [word[0].lower() + word[1:] if word[1:2].islower() else word for word in words if word]
     if not names:
         raise ClipError(Code.NO_LABEL, f"the clip has no label, which {wanted_by} is made from")
+    return listed(names)
+
+
+def listed(names: Sequence[str]) -> str:
+    """One or more names as a sentence lists them: `rain, thunder and wind`."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -94,12 +123,14 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
     """A prompt that ships with foundsound, by name, or a text file of one's own, by path.
 
     Args:
-        name_or_path: `sound-v1`, or a path that ends in `.txt`.
+        name_or_path: `sound-v1`, or a path that ends in `.txt`; `none` asks nothing.
 
     Raises:
         ArgumentError: There is none, or it is not a text that can be asked.
     """
     given = str(name_or_path)
+    if given == NO_PROMPT:
+        return Prompt(name=NO_PROMPT, text="")
     if given.endswith(".txt"):
         path = Path(given)
         if not path.is_file():

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from captioning.facts.audioset import CONFIRMED_ABOVE, classes_of, named_in, unsupported
 from captioning.metrics.rouge import rouge_l
 from captioning.metrics.words import words
 from captioning.prompt import spoken
-from captioning.text_scores import text_scores
+from captioning.text_scores import stem, text_scores
 from curation.blobs import BlobReader, BlobRef
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
@@ -56,10 +57,14 @@ SCORES = pa.struct(
         "human_rouge_l": pa.float32(),
         "tags_clap": pa.float32(),
         "mentions": pa.list_(pa.string()),
+        "contradicted": pa.int32(),
+        "unsupported": pa.int32(),
         "words": pa.int32(),
         "repetition": pa.float32(),
         "hedges": pa.int32(),
+        "refusals": pa.int32(),
         "quoted_words": pa.int32(),
+        "told_words": pa.int32(),
         "language": pa.string(),
         "english_margin": pa.float32(),
     }
@@ -72,21 +77,29 @@ WITH said AS (
         list_sort(list_distinct(flatten(list(coalesce(annotated.captions, []))))) AS human,
         list_sort(list_distinct(flatten(list(coalesce(annotated.labels, []))))) AS labels
     FROM ({annotated}) AS annotated GROUP BY annotated.clip_id
-), heard AS ({tags})
+), heard AS ({tags}), written_from AS ({experts})
 SELECT caption.key, sha256(to_json([
         caption.text, {further}::VARCHAR, embed.blob, embed.offset_bytes::VARCHAR,
-        said.human::VARCHAR, said.labels::VARCHAR, heard.tags::VARCHAR
+        said.human::VARCHAR, said.labels::VARCHAR, heard.tags::VARCHAR,
+        heard.near::VARCHAR, written_from.texts::VARCHAR
     ])::VARCHAR) AS input,
     caption.candidate, caption.text, {further} AS further,
     embed.blob, embed.offset_bytes, embed.windows, embed.dimension,
-    coalesce(said.human, []) AS human, coalesce(said.labels, []) AS labels, coalesce(heard.tags, []) AS tags
+    coalesce(said.human, []) AS human, coalesce(said.labels, []) AS labels,
+    coalesce(heard.tags, []) AS tags, heard.near,
+    coalesce(written_from.texts, []) AS experts
 FROM caption JOIN embed ON embed.key = caption.key AND embed.label = {vectors} AND embed.state = 'done'
 LEFT JOIN said ON said.clip_id = caption.key LEFT JOIN heard ON heard.key = caption.key
+LEFT JOIN written_from ON written_from.key = caption.key
 WHERE caption.label = {captions} AND caption.state = 'done'"""
 
 _TAGS = f"""SELECT key, list_transform(list_filter(tags, lambda one: one.score > {TAG_SCORE}), lambda one: one.label)
-    [:{MAX_TAGS}] AS tags FROM tag WHERE state = 'done' AND label = """
-_NO_TAGS = "SELECT NULL::VARCHAR AS key, []::VARCHAR[] AS tags WHERE false"
+    [:{MAX_TAGS}] AS tags,
+    list_transform(list_filter(tags, lambda one: one.score > {CONFIRMED_ABOVE}), lambda one: one.label) AS near
+    FROM tag WHERE state = 'done' AND label = """
+_EXPERTS = """SELECT key, list(DISTINCT text ORDER BY text) AS texts
+    FROM caption WHERE state = 'done' AND label IN ({names}) GROUP BY key"""
+_NO_TAGS = "SELECT NULL::VARCHAR AS key, []::VARCHAR[] AS tags, []::VARCHAR[] AS near WHERE false"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,16 +115,20 @@ class Score(Stage):
         blobs: Folder or root of the vectors.
         further: SQL of the drawn answers, as `captioning.candidates.further_sql`.
         tags: Name of the tags that are compared with; None compares with none.
+        experts: Names of the captions that these were written from.
     """
 
     NAME: ClassVar[str] = "score"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
     RESULTS: ClassVar[pa.Schema] = table(
         "One row a clip and captioner: numbers about every candidate. `clap` is the cosine of the candidate with the "
         "mean vector of the sound, `human_clap` the highest cosine with a caption by people and `human_rouge_l` the "
         "ROUGE-L to them (null without any), `tags_clap` the cosine with a sentence of the best tags (null without "
-        "any), `mentions` the labels that it names; the others are explained in captioning/text_scores.py.",
+        "any), `mentions` the labels that it names, `contradicted` how many of them tags could confirm and do not "
+        "(null without tags), `unsupported` how many of AudioSet's classes it names that neither labels, tags, people "
+        "nor the captions that it was written from do (null where those name none); the others are explained in "
+        "captioning/text_scores.py.",
         column("candidates", pa.list_(SCORES), "scores of each candidate"),
         column(
             "labels",
@@ -128,6 +145,7 @@ class Score(Stage):
     blobs: Path | Root = how()
     further: str = how(default="caption.further")
     tags: str | None = None
+    experts: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -141,6 +159,7 @@ class Score(Stage):
             annotated=self.annotated,
             further=self.further,
             tags=tags,
+            experts=_EXPERTS.format(names=", ".join(map(quoted, self.experts)) or "''"),
             vectors=quoted(self.vectors),
             captions=quoted(self.captions),
         )
@@ -184,10 +203,15 @@ def _texts(row: Row) -> list[str]:
 def _scores(row: Row, sound_D: Vectors, vectors: Mapping[str, Vectors]) -> Row:
     human = [vectors[text] for text in row["human"]]
     people = [words(text) for text in row["human"]]
+    denied = None if row["near"] is None else {name for name in row["labels"] if _is_denied(name, row["near"])}
+    known = {*row["tags"]}.union(
+        *map(classes_of, row["labels"]), *map(named_in, row["human"]), *map(named_in, row["experts"])
+    )
     tags_D = vectors[_sentence(row["tags"])] if row["tags"] else None
     scored = []
     for number, text in _candidates(row):
         vector_D, said = vectors[text], words(text)
+        named = [label for label in row["labels"] if mentions(said, label)]
         scored.append(
             {
                 "candidate": number,
@@ -195,12 +219,20 @@ def _scores(row: Row, sound_D: Vectors, vectors: Mapping[str, Vectors]) -> Row:
                 "human_clap": max((float(vector_D @ other_D) for other_D in human), default=None),
                 "human_rouge_l": rouge_l([said], [people]) if people else None,
                 "tags_clap": None if tags_D is None else float(vector_D @ tags_D),
-                "mentions": [label for label in row["labels"] if mentions(said, label)],
+                "mentions": named,
+                "contradicted": None if denied is None else len(denied.intersection(named)),
+                "unsupported": len(unsupported(named_in(text), known)) if known else None,
                 **dataclasses.asdict(text_scores(text)),
             }
         )
     labels = [{"label": label, "clap": float(vectors[_sentence([label])] @ sound_D)} for label in row["labels"]]
     return {"candidates": scored, "labels": labels}
+
+
+def _is_denied(label: str, near: Sequence[str]) -> bool:
+    """Whether AudioSet has classes for a label and none of them is among the tags."""
+    classes = classes_of(label)
+    return bool(classes) and classes.isdisjoint(near)
 
 
 def mentions(said: Sequence[str], label: str) -> bool:
@@ -210,14 +242,6 @@ def mentions(said: Sequence[str], label: str) -> bool:
         said: Words of the sentence.
         label: Class name, as `dog barking`.
     """
-    stems = {_stem(word) for word in said}
+    stems = {stem(word) for word in said}
     wanted = words(label.replace("_", " "))
-    return bool(wanted) and all(_stem(word) in stems for word in wanted)
-
-
-def _stem(word: str) -> str:
-    """A word without its commonest endings. Source: ours; a coarse step 1 of Porter 1980."""
-    for ending in ("ing", "ed", "es", "s", "e"):
-        if len(word) - len(ending) >= 3 and word.endswith(ending):
-            return word[: -len(ending)]
-    return word
+    return bool(wanted) and all(stem(word) in stems for word in wanted)

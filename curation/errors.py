@@ -105,7 +105,7 @@ CODES: dict[Code, tuple[bool, str]] = {
     Code.TOO_LARGE: (True, "the media are larger or longer than allowed"),
     Code.EMPTY: (True, "the file has no bytes, or the sound has no samples"),
     Code.BAD_CAPTION: (True, "the captioner's answer is empty or unusable"),
-    Code.NO_LABEL: (True, "the clip has no label or caption to make a sentence from"),
+    Code.NO_LABEL: (True, "the clip has no label, tag or caption to make a sentence from"),
 }
 """Code -> (final, meaning). A final code is never tried again; a passing one is, up to `MAX_ATTEMPTS` times."""
 

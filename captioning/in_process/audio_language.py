@@ -1,7 +1,8 @@
 """Captioners in process: audio-language models through transformers, in batches, greedily.
 
-How each family wants to be asked is in `families.py`. Cutting and resampling are `sound.py`'s; of a clip longer than a
-family's window the beginning is heard. A batch that does not fit into memory is halved, and the size that fits kept.
+How each family wants to be asked is in `families.py` and `questions.py`, how it is loaded in `loading.py`. Cutting and
+resampling are `sound.py`'s; of a clip longer than a family's window the beginning is heard. A batch that does not fit
+into memory is halved, and the size that fits kept. An answer that does not end within its bound is no caption.
 
 torch and transformers are imported when a model is loaded, so that a driver that only counts rows starts fast.
 """
@@ -9,18 +10,26 @@ torch and transformers are imported when a model is loaded, so that a driver tha
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-from captioning.captioner import CaptionerIdentity, Sound, checked_answer
+from captioning.captioner import CaptionerIdentity, Sound, checked_answer, unended
 from captioning.decoding import Decoding, Drawing
 from captioning.in_process.draws import SeededChoice
-from captioning.in_process.families import CHUNK_S, SAMPLE_RATE_HZ, Family, family_of
+from captioning.in_process.families import SAMPLE_RATE_HZ, Family, family_of
+from captioning.in_process.loading import (
+    DeviceMap,
+    Dtype,
+    Placement,
+    Quantization,
+    end_tokens,
+    load_model,
+    load_processor,
+)
 from captioning.in_process.pretrained import Pretrained
+from captioning.in_process.questions import Turn, inputs_of
+from captioning.picture import WINDOW_S
 from captioning.prompt import Prompt
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
-
-Dtype = Literal["float32", "bfloat16", "float16"]
-Conversation = list[dict[str, Any]]
 
 
 def default_device() -> str:
@@ -35,13 +44,30 @@ def default_dtype(device: str) -> Dtype:
     return "bfloat16" if device.startswith("cuda") else "float32"
 
 
-def identity_of(source: Pretrained, *, dtype: Dtype, decoding: Decoding | None = None) -> CaptionerIdentity:
+def identity_of(
+    source: Pretrained,
+    *,
+    dtype: Dtype,
+    decoding: Decoding | None = None,
+    quantize: Quantization | None = None,
+    sees: bool = False,
+) -> CaptionerIdentity:
     """The identity that a captioner of these settings has; nothing is loaded.
 
     Raises:
-        ArgumentError: The model is of a family that is not known here.
+        ArgumentError: The model is of a family that is not known here, that sees nothing, or that is not quantised.
     """
     family = family_of(source.model_type(), source.name_or_path)
+    if sees and not family.sees:
+        raise ArgumentError(
+            f"{source.name_or_path} is a {family.name}, which is shown no picture; leave --picture out, or take a "
+            "Qwen2.5-Omni or Qwen3-Omni"
+        )
+    if quantize is not None and family.has_experts:
+        raise ArgumentError(
+            f"--quantize {quantize} would leave the experts of {source.name_or_path}, most of its weights, as large as "
+            "they are; spread it by --device-map auto, or ask a server that has a quantised checkpoint of it"
+        )
     return CaptionerIdentity(
         name=family.name,
         version=family.version,
@@ -52,7 +78,9 @@ def identity_of(source: Pretrained, *, dtype: Dtype, decoding: Decoding | None =
         dtype=dtype,
         decoding=(decoding or Decoding()).as_dict(),
         sample_rate_hz=SAMPLE_RATE_HZ,
-        window_s=family.window_s,
+        window_s=min(family.window_s, WINDOW_S) if sees else family.window_s,
+        quantized=quantize,
+        sees="frames" if sees else None,
     )
 
 
@@ -64,59 +92,42 @@ class AudioLanguageModel:
 
         Args:
             family: What kind of model it is.
-            model: On its device.
-            processor: The processor that belongs to it.
+            model: On its device, for inference.
+            processor: The processor that belongs to it, with left padding.
             identity: What it was loaded from, and how it decodes.
-
-        Raises:
-            ArgumentError: Processor and model do not belong together.
         """
-        _check_processor(processor, model.config, family, str(identity.model))
         self._family = family
         self._most: int | None = None
         self._drawing = Drawing(**identity.decoding.get("drawing", {"draws": 1}))
-        processor.tokenizer.padding_side = "left"
-        self._model = model.eval().requires_grad_(False)
+        self._model = model
         self._processor = processor
         self._identity = identity
-        self._model.generation_config = _greedy(model.generation_config, identity.decoding["max_new_tokens"])
+        self._ends = end_tokens(model, processor.tokenizer)
+        self._model.generation_config = _greedy(
+            model.generation_config, self._ends, processor.tokenizer, identity.decoding["max_new_tokens"]
+        )
         self._control_tokens = sorted(processor.tokenizer.get_added_vocab(), key=len, reverse=True)
 
     @classmethod
-    def load(cls, source: Pretrained, *, device: str, dtype: Dtype, decoding: Decoding | None = None) -> Self:
+    def load(
+        cls, source: Pretrained, placement: Placement, *, decoding: Decoding | None = None, sees: bool = False
+    ) -> Self:
         """Load a pinned model; only safetensors, and no code of the model's own.
 
         Args:
             source: Which model.
-            device: Where it computes, as `cpu` or `cuda`.
-            dtype: Precision of weights and arithmetic.
+            placement: Where it computes, and how its weights are kept.
             decoding: How answers are drawn.
+            sees: Whether it is shown the picture of each clip.
 
         Raises:
             ArgumentError: It is a model of another family, or its files do not belong together.
         """
-        import torch
-        import transformers
-
+        identity = identity_of(source, dtype=placement.dtype, decoding=decoding, quantize=placement.quantize, sees=sees)
         family = family_of(source.model_type(), source.name_or_path)
-        folder = source.folder()
-        model, loading = getattr(transformers, family.model_class).from_pretrained(
-            folder,
-            dtype=getattr(torch, dtype),
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
-        if loading["missing_keys"]:
-            missing = sorted(loading["missing_keys"])
-            raise ArgumentError(
-                f"the weights of {source.name_or_path} lack {len(missing)} tensors, the first is {missing[0]}; they "
-                "would be random: get weights that match its config.json"
-            )
-        processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        identity = identity_of(source, dtype=dtype, decoding=decoding)
-        return cls(family=family, model=model.to(device), processor=processor, identity=identity)
+        model = load_model(source, family, placement)
+        processor = load_processor(source, family, model.config, sees=sees)
+        return cls(family=family, model=model, processor=processor, identity=identity)
 
     @classmethod
     def from_pretrained(
@@ -127,6 +138,8 @@ class AudioLanguageModel:
         device: str | None = None,
         dtype: Dtype | None = None,
         decoding: Decoding | None = None,
+        quantize: Quantization | None = None,
+        sees: bool = False,
     ) -> Self:
         """Find and load a model in one step, as a notebook wants it.
 
@@ -136,10 +149,13 @@ class AudioLanguageModel:
             device: Where it computes; None takes a CUDA device if there is one.
             dtype: Precision; None takes bfloat16 on CUDA, float32 on a CPU.
             decoding: How answers are drawn.
+            quantize: `8bit` or `4bit` keeps the weights in so many bits.
+            sees: Whether it is shown the picture of each clip.
         """
         device = device or default_device()
         source = Pretrained.find(name_or_path, revision=revision)
-        return cls.load(source, device=device, dtype=dtype or default_dtype(device), decoding=decoding)
+        placement = Placement(device=device, dtype=dtype or default_dtype(device), quantize=quantize)
+        return cls.load(source, placement, decoding=decoding, sees=sees)
 
     def identity(self) -> CaptionerIdentity:
         """What decides its sentences."""
@@ -149,7 +165,7 @@ class AudioLanguageModel:
         """Ask the same prompt about each sound, all in one batch.
 
         Args:
-            sounds: With waves at 16 kHz, no longer than the family's window.
+            sounds: With waves at 16 kHz, no longer than the identity's window; with frames for one that sees.
             prompt: What is asked.
             draw: 0 for the most likely answer, above for a drawn one.
 
@@ -157,39 +173,37 @@ class AudioLanguageModel:
             A sentence each, or `TOO_SHORT`, `NO_LABEL` or `BAD_CAPTION`.
 
         Raises:
-            ValueError: A wave is missing, at another rate or too long, which is the caller's mistake.
+            ValueError: A wave is missing, at another rate or too long, or frames are, which is the caller's mistake.
         """
         answers: dict[int, str | ClipError] = {}
-        asked: dict[int, Conversation] = {}
+        asked: dict[int, Turn] = {}
         for place, sound in enumerate(sounds):
             try:
-                asked[place] = self._conversation(sound, prompt)
+                asked[place] = self._turn(sound, prompt)
             except ClipError as error:
                 answers[place] = error
         if asked:
             keys = [sounds[place].key for place in asked]
-            texts = self._answers(list(asked.values()), keys, draw)
-            answers |= zip(asked, map(checked_answer, texts), strict=True)
+            answers |= zip(asked, self._answers(list(asked.values()), keys, draw), strict=True)
         return [answers[place] for place in range(len(sounds))]
 
-    def _conversation(self, sound: Sound, prompt: Prompt) -> Conversation:
-        wave_T = sound.wave_T
+    def _turn(self, sound: Sound, prompt: Prompt) -> Turn:
+        wave_T, frames_NHWC = sound.wave_T, sound.frames_NHWC
         if wave_T is None or sound.sample_rate_hz != SAMPLE_RATE_HZ:
             raise ValueError(
                 f"clip {sound.key}: a wave at {SAMPLE_RATE_HZ} Hz is wanted, not {sound.sample_rate_hz} Hz"
             )
-        family, seconds = self._family, len(wave_T) / SAMPLE_RATE_HZ
-        if seconds > family.window_s:
-            raise ValueError(
-                f"clip {sound.key} has {len(wave_T)} samples, more than {family.window_s:g} s: cut it first"
-            )
+        family, seconds, window_s = self._family, len(wave_T) / SAMPLE_RATE_HZ, self._identity.window_s
+        if window_s is not None and seconds > window_s:
+            raise ValueError(f"clip {sound.key} has {len(wave_T)} samples, more than {window_s:g} s: cut it first")
+        if (frames_NHWC is None) == (self._identity.sees == "frames"):
+            raise ValueError(f"clip {sound.key}: frames are wanted by a captioner that sees, and by no other")
         if seconds < family.shortest_s:
             raise ClipError(
                 Code.TOO_SHORT, f"{seconds:.3f} s of sound; {family.name} hears none below {family.shortest_s:g} s"
             )
-        text = self._plain(prompt.filled(sound.labels))
-        content = [{"type": "audio", "audio": wave_T}, {"type": "text", "text": text}]
-        return [{"role": "user", "content": content}]
+        text = self._plain(prompt.filled(sound.labels)) if family.takes_prompt else ""
+        return Turn(text=text, wave_T=wave_T, frames_NHWC=frames_NHWC)
 
     def _plain(self, text: str) -> str:
         """The text without control tokens: a label from a list must not end the user's turn or announce a sound."""
@@ -197,7 +211,7 @@ class AudioLanguageModel:
             text = text.replace(token, " ")
         return text
 
-    def _answers(self, conversations: list[Conversation], keys: Sequence[str], draw: int) -> list[str]:
+    def _answers(self, turns: list[Turn], keys: Sequence[str], draw: int) -> list[str | ClipError]:
         """The answers in order; of long and short sounds those of about one length go together.
 
         Raises:
@@ -205,44 +219,43 @@ class AudioLanguageModel:
         """
         import torch
 
-        order = sorted(range(len(conversations)), key=lambda place: len(conversations[place][0]["content"][0]["audio"]))
-        answers: dict[int, str] = {}
+        order = sorted(range(len(turns)), key=lambda place: len(turns[place].wave_T))
+        answers: dict[int, str | ClipError] = {}
         while order:
             batch = order[: self._most or len(order)]
             choice = SeededChoice([keys[place] for place in batch], draw, self._drawing) if draw else None
             try:
-                texts = self._generate([conversations[place] for place in batch], choice)
-                answers |= zip(batch, texts, strict=True)
+                answers |= zip(batch, self._generate([turns[place] for place in batch], choice), strict=True)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1:
                     raise StoppedError(
-                        f"one sound does not fit into the memory of {self._model.device}; use a GPU with more, or a "
-                        "smaller model"
+                        f"one sound does not fit into the memory of {self._model.device}; use a GPU with more, a "
+                        "smaller model, --quantize, or --device-map auto"
                     ) from error
                 self._most = len(batch) // 2
+                torch.cuda.empty_cache()  # what is left of the larger batch would be in pieces of its size
                 continue
             order = order[len(batch) :]
-        return [answers[place] for place in range(len(conversations))]
+        return [answers[place] for place in range(len(turns))]
 
-    def _generate(self, conversations: list[Conversation], choice: SeededChoice | None) -> list[str]:
+    def _generate(self, turns: list[Turn], choice: SeededChoice | None) -> list[str | ClipError]:
         import torch
 
-        inputs = self._processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            processor_kwargs=dict(self._family.processor_options),
-        ).to(self._model.device)
-        inputs["input_features"] = inputs["input_features"].to(self._model.dtype)
+        inputs = inputs_of(turns, self._processor, self._family).to(self._model.device)
+        inputs["input_features"] = inputs["input_features"].to(getattr(torch, str(self._identity.dtype)))
+        shown = {"use_audio_in_video": True} if self._identity.sees else {}
         with torch.inference_mode():
-            tokens_BL = self._model.generate(**inputs, logits_processor=[choice] if choice else None)
+            tokens_BL = self._model.generate(**inputs, **shown, logits_processor=[choice] if choice else None)
         new_BL = tokens_BL[:, inputs["input_ids"].shape[1] :]
-        answers: list[str] = self._processor.batch_decode(new_BL, skip_special_tokens=True)
-        return answers
+        ended_B = torch.isin(new_BL, torch.tensor(self._ends, device=new_BL.device)).any(dim=1).tolist()
+        texts = self._processor.tokenizer.batch_decode(new_BL, skip_special_tokens=True)
+        return [
+            checked_answer(text) if ended else unended(text, new_BL.shape[1])
+            for text, ended in zip(texts, ended_B, strict=True)
+        ]
 
 
-def _greedy(own: Any, max_new_tokens: int) -> Any:
+def _greedy(own: Any, ends: list[int], tokenizer: Any, max_new_tokens: int) -> Any:
     """A generation config that keeps the model's end and padding tokens and nothing else of its own."""
     from transformers import GenerationConfig
 
@@ -251,34 +264,21 @@ def _greedy(own: Any, max_new_tokens: int) -> Any:
         num_beams=1,
         max_new_tokens=max_new_tokens,
         bos_token_id=own.bos_token_id,
-        eos_token_id=own.eos_token_id,
-        pad_token_id=own.pad_token_id,
+        eos_token_id=ends,
+        pad_token_id=tokenizer.pad_token_id if own.pad_token_id is None else own.pad_token_id,
     )
 
 
-def _check_processor(processor: Any, config: Any, family: Family, name: str) -> None:
-    extractor = processor.feature_extractor
-    if (extractor.sampling_rate, extractor.chunk_length) != (SAMPLE_RATE_HZ, CHUNK_S):
-        raise ArgumentError(
-            f"the processor of {name} hears windows of {extractor.chunk_length} s at {extractor.sampling_rate} Hz; "
-            f"{family.name} has {CHUNK_S:g} s at {SAMPLE_RATE_HZ} Hz: check its preprocessor_config.json"
-        )
-    if getattr(processor, "max_audio_len", family.window_s) < family.window_s:
-        raise ArgumentError(
-            f"the processor of {name} hears {processor.max_audio_len} s at most, {family.name} {family.window_s:g} s: "
-            "check its processor_config.json"
-        )
-    # A tokenizer whose files are missing loads without an error and knows 5 tokens (transformers 5.23).
-    found = processor.tokenizer.convert_tokens_to_ids(processor.audio_token)
-    if found != config.audio_token_id:
-        raise ArgumentError(
-            f"the tokenizer of {name} gives {processor.audio_token!r} the id {found}, its config.json "
-            f"{config.audio_token_id}: the files do not belong together, or the tokenizer's are missing"
-        )
-
-
 def builder(
-    source: Pretrained, *, device: str, dtype: Dtype, decoding: Decoding | None = None
+    source: Pretrained,
+    *,
+    device: str,
+    dtype: Dtype,
+    decoding: Decoding | None = None,
+    quantize: Quantization | None = None,
+    device_map: DeviceMap | None = None,
+    sees: bool = False,
 ) -> partial[AudioLanguageModel]:
     """A picklable function without arguments that loads the model, for the stage `caption`."""
-    return partial(AudioLanguageModel.load, source, device=device, dtype=dtype, decoding=decoding)
+    placement = Placement(device=device, dtype=dtype, quantize=quantize, device_map=device_map)
+    return partial(AudioLanguageModel.load, source, placement, decoding=decoding, sees=sees)

@@ -1,13 +1,15 @@
 """The captioner `chat-server`: any server that speaks OpenAI's chat protocol, be it vLLM, SGLang or a hosted one.
 
-One line starts such a server on a GPU machine:
+One line starts such a server on a GPU machine, in an environment of its own:
 
     vllm serve Qwen/Qwen2-Audio-7B-Instruct --port 8000
+    python -m sglang.launch_server --model-path Qwen/Qwen3-Omni-30B-A3B-Instruct --port 8000
 
 Questions run side by side, up to a bound. A server that is busy, starting or gone is waited for; only what it says of
 one clip sets that clip aside. Which weights answer, the server alone knows: the provenance has only the model's name.
 
-Source of the protocol: OpenAI's chat completions with `input_audio` parts, as vLLM's multimodal server reads them.
+Source of the protocol: OpenAI's chat completions with `input_audio` parts, and `video_url` parts as vLLM and SGLang
+have them.
 """
 
 import asyncio
@@ -17,19 +19,18 @@ import json
 import os
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Self
 
 import aiohttp
 import numpy as np
 import soundfile
 
-from captioning.captioner import CaptionerIdentity, Sound, checked_answer
+from captioning.captioner import CaptionerIdentity, Question, Sound, checked_answer
 from captioning.decoding import Decoding
 from captioning.prompt import Prompt
-from captioning.server.server_answer import LARGEST_ANSWER_BYTES, AgainError, read_answer
+from captioning.server.server_answer import LARGEST_ANSWER_BYTES, AgainError, RefusedError, read_answer
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 
 NAME = "chat-server"
@@ -47,6 +48,12 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 TRIES = 5
 """How often a clip is asked about while the server answers others. Source: ours."""
 
+REFUSALS = 8
+"""A server that refuses so many clips and has answered about none is asked wrongly. Source: ours."""
+
+READ_AHEAD = 8
+"""Clips that are read while all questions are under way. Source: ours."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChatServer:
@@ -60,6 +67,7 @@ class ChatServer:
         patience_s: So long a server that answers nothing is waited for, s.
         decoding: Bound of the answers, of which a longer one is no caption, and how further ones are drawn; `top_k` is
             not in the protocol and left to the server.
+        sees: Whether the file of the picture is sent beside the sound.
     """
 
     url: str
@@ -68,6 +76,7 @@ class ChatServer:
     timeout_s: float = 120.0
     patience_s: float = 900.0
     decoding: Decoding = field(default_factory=Decoding)
+    sees: bool = False
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("http://", "https://")) or "@" in self.url:
@@ -76,14 +85,20 @@ class ChatServer:
             raise ArgumentError(f"a bound of {self} is out of range")
 
     @classmethod
-    def at(cls, address: str, *, concurrency: int, decoding: Decoding | None = None) -> Self:
+    def at(cls, address: str, *, concurrency: int, decoding: Decoding | None = None, sees: bool = False) -> Self:
         """The server at an address, with the model named after `#`, or else the only one that it serves.
 
         Raises:
             ArgumentError: It does not answer, or serves another number of models than one.
         """
         url, _, model = address.partition("#")
-        return cls(url=url, model=model or only_model(url), concurrency=concurrency, decoding=decoding or Decoding())
+        return cls(
+            url=url,
+            model=model or only_model(url),
+            concurrency=concurrency,
+            decoding=decoding or Decoding(),
+            sees=sees,
+        )
 
     def identity(self) -> CaptionerIdentity:
         """What decides the sentences, as far as one can know it from outside."""
@@ -94,6 +109,7 @@ class ChatServer:
             decoding={**self.decoding.as_dict(), "seed": 0},
             sample_rate_hz=SAMPLE_RATE_HZ,
             window_s=WINDOW_S,
+            sees="file" if self.sees else None,
         )
 
 
@@ -120,7 +136,7 @@ def _headers() -> dict[str, str]:
 
 
 class ChatCaptioner:
-    """Asks a server about every sound of a batch, side by side.
+    """Asks a server about many sounds, side by side.
 
     Args:
         server: Which server.
@@ -129,6 +145,9 @@ class ChatCaptioner:
     def __init__(self, server: ChatServer) -> None:
         self._server = server
         self._answered_at = time.monotonic()
+        self._quiet_until = 0.0
+        self._good: bytes | None = None
+        self._refused = 0
 
     def identity(self) -> CaptionerIdentity:
         """What decides its sentences."""
@@ -138,7 +157,7 @@ class ChatCaptioner:
         """Ask the same prompt about each sound.
 
         Args:
-            sounds: With their waves.
+            sounds: With their waves, and with their files for a server that is to see them.
             prompt: What is asked.
             draw: 0 for the most likely answer; above, the seed of one that the server draws.
 
@@ -146,78 +165,169 @@ class ChatCaptioner:
             A sentence each, or `NO_LABEL`, `BAD_CAPTION` or `NETWORK` (the server fails on this clip alone).
 
         Raises:
-            ArgumentError: The server refuses the key, or does not have the model.
+            ArgumentError: The server refuses the key or every clip, or does not have the model.
+            StoppedError: It answered nothing for `patience_s`.
+        """
+        answers: dict[int, str | ClipError] = {}
+
+        def question(place: int, sound: Sound) -> Question:
+            def tell(draw: int, answer: str | ClipError, sound: Sound | None) -> None:
+                answers[place] = answer
+
+            return Question(load=lambda: sound, draws=(draw,), tell=tell)
+
+        self.ask([question(place, sound) for place, sound in enumerate(sounds)], prompt)
+        return [answers[place] for place in range(len(sounds))]
+
+    def ask(self, questions: Sequence[Question], prompt: Prompt) -> None:
+        """Ask about every clip, as many at once as the server's bound says; each is read shortly before.
+
+        Raises:
+            ArgumentError: The server refuses the key or every clip, or does not have the model.
             StoppedError: It answered nothing for `patience_s`.
         """
         self._answered_at = time.monotonic()
-        return asyncio.run(self._ask_all(sounds, prompt, draw))
+        asyncio.run(self._ask_all(questions, prompt))
 
-    async def _ask_all(self, sounds: Sequence[Sound], prompt: Prompt, draw: int) -> list[str | ClipError]:
+    async def _ask_all(self, questions: Sequence[Question], prompt: Prompt) -> None:
         timeout = aiohttp.ClientTimeout(total=self._server.timeout_s)
+        room = asyncio.Semaphore(self._server.concurrency + READ_AHEAD)
         slots = asyncio.Semaphore(self._server.concurrency)
         connector = aiohttp.TCPConnector(limit=self._server.concurrency)
         async with aiohttp.ClientSession(headers=_headers(), timeout=timeout, connector=connector) as session:
+
+            async def ask(question: Question) -> None:
+                async with room:
+                    sound = await asyncio.to_thread(question.load)
+                    for draw in question.draws:
+                        if isinstance(sound, ClipError):
+                            await _tell(question, draw, sound, None)
+                        else:
+                            await self._ask(session, slots, question, _Asked(draw, sound), prompt)
+
             try:
                 async with asyncio.TaskGroup() as group:
-                    asked = [partial(self._body, sound, prompt, draw) for sound in sounds]
-                    tasks = [group.create_task(self._ask(session, slots, body)) for body in asked]
+                    for question in questions:
+                        group.create_task(ask(question))
             except ExceptionGroup as errors:  # the first failure has cancelled the others
                 raise errors.exceptions[0] from None
-            return [task.result() for task in tasks]
 
     async def _ask(
-        self, session: aiohttp.ClientSession, slots: asyncio.Semaphore, body: Callable[[], dict[str, Any]]
-    ) -> str | ClipError:
-        """One sound: asked until there is an answer, or the server fails on it while it answers others."""
-        try:
-            async with slots:
-                question = _Question(body())
-                while (answer := await self._try(session, question)) is None:
-                    await asyncio.sleep(question.pause_s)
-        except ClipError as error:
-            return error
-        return checked_answer(answer)
+        self,
+        session: aiohttp.ClientSession,
+        slots: asyncio.Semaphore,
+        question: Question,
+        asked: "_Asked",
+        prompt: Prompt,
+    ) -> None:
+        """One clip: asked until there is an answer, or the server fails on it while it answers others.
 
-    async def _try(self, session: aiohttp.ClientSession, question: "_Question") -> str | None:
-        """The answer; None when it is to be asked again after `question.pause_s`."""
+        Its slot is free again when the answer is kept: what a kill can lose is what is under way.
+        """
         try:
-            async with session.post(
-                f"{self._server.url.rstrip('/')}/chat/completions", json=question.body, allow_redirects=False
-            ) as response:
-                answer = await read_answer(response, self._server.model)
+            body = await asyncio.to_thread(self._body, asked.sound, prompt, asked.draw)
+            while True:
+                async with slots:
+                    answer = await self._try(session, asked, body)
+                    if answer is not None:
+                        await _tell(question, asked.draw, answer, asked.sound)
+                        return
+                await self._give_up(session, asked)
+                await asyncio.sleep(asked.pause_s)  # meanwhile others are asked
+        except ClipError as error:
+            await _tell(question, asked.draw, error, asked.sound)
+
+    async def _try(self, session: aiohttp.ClientSession, asked: "_Asked", body: bytes) -> str | ClipError | None:
+        """The answer; None when it is to be asked again after the pause of `asked`."""
+        while (quiet_s := self._quiet_until - time.monotonic()) > 0:  # the server asked everybody to wait
+            await asyncio.sleep(quiet_s)
+        try:
+            answer: str | ClipError = checked_answer(await self._post(session, body))
+        except ClipError as error:
+            answer = error
+        except RefusedError as error:
             self._answered_at = time.monotonic()
-            return answer
+            return self._refused_clip(str(error))
         except AgainError as error:
-            question.failed(error.why, error.after_s)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            question.failed(f"{type(error).__name__}: {error}".rstrip(": "), None)
+            asked.failed(error.why, error.after_s, self._answered_at)
+            if error.after_s is not None:
+                self._quiet_until = max(self._quiet_until, time.monotonic() + error.after_s)
+            return None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            asked.failed(f"{type(error).__name__}: {error}".rstrip(": "), None, self._answered_at)
+            return None
+        self._good, self._answered_at = body, time.monotonic()
+        return answer
+
+    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> str:
+        async with session.post(
+            f"{self._server.url.rstrip('/')}/chat/completions",
+            data=body,
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+        ) as response:
+            return await read_answer(response, self._server.model, os.environ.get(KEY_VARIABLE))
+
+    def _refused_clip(self, why: str) -> ClipError:
+        self._refused += 1
+        if self._good is None and self._refused >= REFUSALS:
+            raise ArgumentError(
+                f"{self._server.url} refuses every clip ({why}); see that {self._server.model} listens"
+                f"{' and sees' if self._server.sees else ''}, and that the server lets it"
+            )
+        return ClipError(Code.BAD_CAPTION, f"the server refuses the clip: {why}")
+
+    async def _give_up(self, session: aiohttp.ClientSession, asked: "_Asked") -> None:
+        """Stop asking about a clip, or at all, where it has become hopeless."""
         silent_s = time.monotonic() - self._answered_at
         if silent_s > self._server.patience_s:
             raise StoppedError(
-                f"{self._server.url} answered nothing for {silent_s:.0f} s ({question.why}); see that it runs, "
+                f"{self._server.url} answered nothing for {silent_s:.0f} s ({asked.why}); see that it runs, "
                 "then run the same command again"
             )
-        if question.tries >= TRIES and self._answered_at > question.began_at:
-            raise ClipError(Code.NETWORK, f"the server fails on this clip and answers others: {question.why}")
-        return None
+        if asked.alone >= TRIES or (asked.tries >= TRIES and await self._still_answers(session)):
+            raise ClipError(Code.NETWORK, f"the server fails on this clip and answers others: {asked.why}")
 
-    def _body(self, sound: Sound, prompt: Prompt, draw: int) -> dict[str, Any]:
-        if sound.wave_T is None or sound.sample_rate_hz is None:
-            raise ValueError(f"clip {sound.key} comes without its sound, which {NAME} sends")
+    async def _still_answers(self, session: aiohttp.ClientSession) -> bool:
+        """Whether the server answers a question again that it has answered before; else it is not this clip's fault.
+
+        Where no other clip is left to ask about, nothing else tells a bad clip from a server that is gone.
+        """
+        if self._good is None:
+            return False
+        try:
+            await self._post(session, self._good)
+        except ClipError:
+            return True
+        except (AgainError, RefusedError, aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        return True
+
+    def _body(self, sound: Sound, prompt: Prompt, draw: int) -> bytes:
+        """The question as JSON.
+
+        Raises:
+            ClipError: The prompt wants a label, and there is none (`NO_LABEL`).
+        """
+        if sound.wave_T is None or sound.sample_rate_hz is None or (sound.mp4 is None) == self._server.sees:
+            raise ValueError(f"clip {sound.key} comes without what {NAME} sends, or with more")
         file = io.BytesIO()
         samples = np.round(np.clip(sound.wave_T, -1.0, 1.0) * 32767).astype(np.int16)
         soundfile.write(file, samples, sound.sample_rate_hz, format="WAV", subtype="PCM_16")
         data = base64.b64encode(file.getvalue()).decode()
-        content = [
-            {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}},
-            {"type": "text", "text": prompt.filled(sound.labels)},
-        ]
-        return {
+        content: list[dict[str, Any]] = [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
+        if sound.mp4 is not None:
+            url = f"data:video/mp4;base64,{base64.b64encode(sound.mp4).decode()}"
+            content.insert(0, {"type": "video_url", "video_url": {"url": url}})
+        if text := prompt.filled(sound.labels):
+            content.append({"type": "text", "text": text})
+        body = {
             "model": self._server.model,
             "messages": [{"role": "user", "content": content}],
             "max_tokens": self._server.decoding.max_new_tokens,
             **self._choice(draw),
         }
+        return json.dumps(body).encode()
 
     def _choice(self, draw: int) -> dict[str, Any]:
         """How the server is to choose words; the seed of a draw is the drawing's own and the draw's number."""
@@ -228,17 +338,29 @@ class ChatCaptioner:
 
 
 @dataclass(slots=True)
-class _Question:
-    """One clip's question and how it has fared."""
+class _Asked:
+    """One question about a clip, and how it has fared."""
 
-    body: dict[str, Any]
+    draw: int
+    sound: Sound
     tries: int = 0
+    alone: int = 0
+    """Failures between which the server answered others."""
     pause_s: float = 0.0
     why: str = ""
-    began_at: float = field(default_factory=time.monotonic)
+    failed_at: float = field(default_factory=time.monotonic)
 
-    def failed(self, why: str, after_s: float | None) -> None:
+    def failed(self, why: str, after_s: float | None, answered_at: float) -> None:
         self.tries += 1
-        self.why = why
-        backoff_s = min(FIRST_PAUSE_S * 2 ** (self.tries - 1), LONGEST_PAUSE_S)
+        self.alone += answered_at > self.failed_at
+        self.why, self.failed_at = why, time.monotonic()
+        backoff_s = min(FIRST_PAUSE_S * 2 ** min(self.tries - 1, 30), LONGEST_PAUSE_S)
         self.pause_s = backoff_s if after_s is None else after_s
+
+
+async def _tell(question: Question, draw: int, answer: str | ClipError, sound: Sound | None) -> None:
+    try:
+        await asyncio.to_thread(question.tell, draw, answer, sound)
+    except asyncio.CancelledError:  # what was paid for is kept, whatever stops the others
+        question.tell(draw, answer, sound)
+        raise

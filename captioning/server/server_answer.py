@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
+from captioning.captioner import unended
 from curation.errors import ArgumentError, ClipError, Code
 
 if TYPE_CHECKING:
@@ -34,18 +35,29 @@ class AgainError(Exception):
         self.after_s = after_s
 
 
-async def read_answer(response: "aiohttp.ClientResponse", model: str) -> str:
+class RefusedError(Exception):
+    """The server refuses this question and will refuse it again."""
+
+
+async def read_answer(response: "aiohttp.ClientResponse", model: str, secret: str | None = None) -> str:
     """The text of an answer.
 
+    Args:
+        response: What the server sent.
+        model: Name of the model that was asked for, for the message.
+        secret: The key, which no message may repeat, whatever the server says.
+
     Raises:
-        AgainError: The server is busy or failed.
+        AgainError: The server is busy or failed, or what came is no chat completion.
         ArgumentError: It refuses the key, or knows no such model or address.
-        ClipError: It refuses this clip, or its answer is none (`BAD_CAPTION`).
+        RefusedError: It refuses this clip.
+        ClipError: Its answer is none (`BAD_CAPTION`).
     """
     body = await response.content.read(LARGEST_ANSWER_BYTES + 1)
     while 0 < len(body) <= LARGEST_ANSWER_BYTES and (more := await response.content.read(LARGEST_ANSWER_BYTES)):
         body += more
-    said = " ".join(body[:300].decode("utf-8", "replace").split())
+    text = body.decode("utf-8", "replace")
+    said = " ".join((text.replace(secret, "***") if secret else text)[:300].split())
     if response.status in BUSY or response.status >= 500:
         raise AgainError(f"{response.status} {said}", retry_after_s(response.headers.get("Retry-After")))
     if response.status in (401, 403):
@@ -53,27 +65,32 @@ async def read_answer(response: "aiohttp.ClientResponse", model: str) -> str:
     if response.status == 404 or 300 <= response.status < 400:
         raise ArgumentError(f"{response.url} has no model {model!r} at this address ({response.status} {said})")
     if response.status != 200:
-        raise ClipError(Code.BAD_CAPTION, f"the server refuses the clip: {response.status} {said}")
+        raise RefusedError(f"{response.status} {said}")
     if len(body) > LARGEST_ANSWER_BYTES:
         raise ClipError(Code.BAD_CAPTION, f"the answer is longer than {LARGEST_ANSWER_BYTES} bytes: {said[:80]}")
-    return answer_text(body)
+    return answer_text(body, said)
 
 
-def answer_text(body: bytes) -> str:
+def answer_text(body: bytes, said: str) -> str:
     """The sentence in the JSON of a chat completion.
 
+    Args:
+        body: The JSON.
+        said: Its beginning, for messages.
+
     Raises:
-        ClipError: It is no such JSON, or the sentence was cut off at the bound (`BAD_CAPTION`).
+        AgainError: It is no such JSON, which is no fault of the clip.
+        ClipError: It holds no sentence, or one that was cut off at the bound (`BAD_CAPTION`).
     """
     try:
         choice: dict[str, Any] = json.loads(body)["choices"][0]
         text, ended = choice["message"]["content"], choice.get("finish_reason")
-    except (ValueError, LookupError, TypeError) as error:
-        raise ClipError(Code.BAD_CAPTION, f"the answer is no chat completion ({error!r}): {body[:200]!r}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise AgainError(f"the answer is no chat completion: {said}", None) from error
     if not isinstance(text, str):
-        raise ClipError(Code.BAD_CAPTION, f"the answer holds no text but {text!r}")
+        raise ClipError(Code.BAD_CAPTION, f"the answer holds no text but {str(text)[:80]!r}")
     if ended == "length":
-        raise ClipError(Code.BAD_CAPTION, f"the answer did not end within the tokens allowed: {text[:80]!r}")
+        raise unended(text)
     return text
 
 

@@ -1,12 +1,27 @@
 """`foundsound caption`: a sentence for every cut clip."""
 
 from pathlib import Path
+from typing import Annotated
 
+from cyclopts import Parameter
+
+from captioning.facts.tags import TAG_CAPTIONER
+from captioning.labels import LABEL_CAPTIONER
 from curation.dataset import Dataset
+from curation.errors import ArgumentError
 from pipelines.follow import OF_CLIPS
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
-from pipelines.wiring.captioners import caption_stage
+from pipelines.wiring.captioners import AS_IT_IS, ModelOptions, caption_stage, gpu_count, is_address
+from pipelines.wiring.writers import tag_caption_stage, with_confirmed_hints
+
+BATCHES_AT_ONCE = 8
+"""Batches that a worker with a GPU gets at a time: it sorts their clips by length, and reads one while the model works
+on another. Source: ours; reading the first batch is all that the model waits for. On a CPU there is one at a time:
+reading beside the model gains nothing there, and progress shows sooner."""
+
+QUESTIONS_AT_ONCE = 16
+"""Questions for each one under way that a worker gets at a time for a server. Source: ours."""
 
 
 def caption(
@@ -15,10 +30,11 @@ def caption(
     *,
     captioner: str = "label",
     prompt: str | None = None,
+    tags: str | None = None,
     name: str | None = None,
     revision: str | None = None,
     candidates: int = 1,
-    batch: int = 8,
+    model: Annotated[ModelOptions, Parameter(name="*")] = AS_IT_IS,
     workers: int | None = None,
     address: str | None = None,
     follow: bool = False,
@@ -27,40 +43,54 @@ def caption(
 
     Args:
         dataset: Folder of the dataset.
-        captioner: `label` makes a sentence from the labels; otherwise an audio-language model of the Qwen2-Audio
-            or Flamingo classes, by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder; or the address of a
-            server that speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a
-            key is taken from OPENAI_API_KEY).
-        prompt: A .txt file, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
+        captioner: `label` makes a sentence from the labels, `tags` one from what `tag` heard; otherwise an
+            audio-language model (Qwen2-Audio, Qwen2.5-Omni, Qwen3-Omni and its Captioner, Audio Flamingo 3, Music
+            Flamingo) by name on the Hub (Qwen/Qwen2-Audio-7B-Instruct) or by folder; or the address of a server that
+            speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a key is taken
+            from OPENAI_API_KEY; `vllm serve Qwen/Qwen2.5-Omni-7B --port 8000` starts one).
+        prompt: A .txt file, `none`, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
             vggsound-caps-v1, v2m-caps-v1, structured-v1 (a JSON object, checked); for labels sentence-v1, sentences-v1.
+        tags: Name of tags: hint only at labels that they confirm; for the captioner `tags` those that it says.
         name: Label under which the captions stand beside others; the model's name when not given.
         revision: Commit or tag on the Hub.
         candidates: Answers a clip: the most likely one, and others drawn by seed.
-        batch: Clips that go through the model at once; of a server, questions under way at once.
-        workers: Processes; 0 works in this process, without Ray.
+        model: How a model is asked, and how it is loaded where it works in this process.
+        workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
         follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
-    stage = caption_stage(
-        opened,
-        captioner,
-        prompt=prompt,
-        revision=revision,
-        called=name,
-        candidates=candidates,
-        questions=batch,
-    )
-    listens, is_server = stage.captioner.listens, stage.captioner.name == "chat-server"
+    if model.device_map is not None and (workers or address is not None):
+        raise ArgumentError(
+            "--device-map gives all GPUs of this machine to one process; leave --workers and --address out"
+        )
+    is_model = captioner not in (LABEL_CAPTIONER, TAG_CAPTIONER) and not is_address(captioner)
+    gpus = gpu_count(address) if is_model else 0
+    if captioner == TAG_CAPTIONER:
+        stage = tag_caption_stage(opened, tags=tags, prompt=prompt, called=name, candidates=candidates)
+    else:
+        stage = caption_stage(
+            opened,
+            captioner,
+            prompt=prompt,
+            revision=revision,
+            called=name,
+            candidates=candidates,
+            options=model,
+            device="cuda" if gpus else "cpu",
+        )
+        stage = with_confirmed_hints(opened, stage, tags)
+    listens = stage.captioner.listens
+    at_once = QUESTIONS_AT_ONCE if not is_model else BATCHES_AT_ONCE if gpus else 1
     tally = run(
         opened,
         Job(
             stage=stage,
             queue=lambda: opened.pending(stage),
-            batch_rows=16 * batch if is_server else batch if listens else 256,
-            workers=workers if listens else 0,
-            default_workers=1,
-            gpu=True,
+            batch_rows=at_once * model.batch if listens else 256,
+            workers=workers if listens and model.device_map is None else 0,
+            default_workers=max(1, gpus),
+            gpu=is_model,
             address=address,
             follow=OF_CLIPS if follow else (),
         ),

@@ -264,7 +264,7 @@ def test_a_captioner_that_is_not_the_one_named_stops_the_run(dataset: Dataset) -
 
 def test_a_model_from_a_folder_captions_the_dataset(dataset: Dataset, tmp_path: Path) -> None:
     source = Pretrained.find(qwen2_audio(tmp_path / "Tiny Audio"))
-    decoding = Decoding(max_new_tokens=8)
+    decoding = Decoding(max_new_tokens=64)
     stage = Caption(
         captioner=identity_of(source, dtype="float32", decoding=decoding),
         prompt=load_prompt("labelled-sound-v1"),
@@ -276,7 +276,7 @@ def test_a_model_from_a_folder_captions_the_dataset(dataset: Dataset, tmp_path: 
     (row,) = dataset.sql("SELECT * FROM caption WHERE key = 'a'").to_pylist()
     assert (row["label"], row["model"], row["heard_s"]) == ("tiny-audio", "Tiny Audio", 2.0)
     assert row["weights_sha256"] == source.weights_sha256
-    assert json.loads(row["decoding"]) == {"max_new_tokens": 8, "strategy": "greedy"}
+    assert json.loads(row["decoding"]) == {"max_new_tokens": 64, "strategy": "greedy"}
 
 
 def chosen(dataset: Dataset) -> dict[str, list[tuple[str, str]]]:

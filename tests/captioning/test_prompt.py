@@ -9,13 +9,16 @@ from captioning.prompt import LONGEST_CHARACTERS, Prompt, load_prompt, prompt_na
 from curation.errors import ArgumentError, ClipError
 
 SHIPPED_SHA256 = {
+    "augment-v1": "e8c0b7962d8d0f33",
     "labelled-sound-v1": "874950ccb523496b",
     "sentence-v1": "4d3a32ccc9cfacdc",
     "sentences-v1": "f441f86e05b10db6",
     "sound-v1": "3d044349e04e47b5",
     "structured-v1": "14fc30820125ed87",
+    "tags-v1": "f7576309264d23d2",
     "v2m-caps-v1": "aa45b584edb42e18",
     "vggsound-caps-v1": "55a16ef7f1811862",
+    "vggsound-caps-v2": "265343009a06b145",
 }
 
 

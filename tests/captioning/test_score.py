@@ -1,5 +1,6 @@
 """Scores of candidates against sounds, people, tags and labels, in a space where everything is known."""
 
+import dataclasses
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
@@ -172,6 +173,38 @@ def test_tags_that_are_sure_enough_are_compared_with(dataset: Dataset) -> None:
     barks, rain = found["a"]["candidates"]
     assert barks["tags_clap"] == pytest.approx(1.0, abs=1e-3) and rain["tags_clap"] < 0.1
     assert found["b"]["candidates"][0]["tags_clap"] is None
+
+
+def test_a_label_that_is_repeated_against_the_tags_is_counted(dataset: Dataset) -> None:
+    assert scored(dataset, stage_of(dataset))["a"]["candidates"][0]["contradicted"] is None
+    tags = [{"label": "Rain", "score": 0.8}, {"label": "Dog", "score": 0.1}]
+    commit(dataset, TagMade(), a={"tags": tags})
+    barks, rain = scored(dataset, stage_of(dataset, tags="tag"))["a"]["candidates"]
+    assert (barks["contradicted"], rain["contradicted"]) == (1, 0)
+    commit(dataset, TagMade(), a={"tags": [{"label": "Bark", "score": 0.11}]})
+    assert scored(dataset, stage_of(dataset, tags="tag"))["a"]["candidates"][0]["contradicted"] == 0
+
+
+def test_classes_that_nobody_named_are_counted(dataset: Dataset) -> None:
+    found = scored(dataset, stage_of(dataset))
+    barks, rain = found["a"]["candidates"]  # labels are dog and wind
+    assert (barks["unsupported"], rain["unsupported"]) == (0, 1)
+    assert found["b"]["candidates"][0]["unsupported"] is None
+    commit(dataset, TagMade(), a={"tags": [{"label": "Rain", "score": 0.8}]})
+    assert [one["unsupported"] for one in scored(dataset, stage_of(dataset, tags="tag"))["a"]["candidates"]] == [0, 0]
+
+
+def test_the_captions_that_others_were_written_from_support_them(dataset: Dataset) -> None:
+    class Heard(CaptionMade):
+        @property
+        def label(self) -> str:
+            return "heard"
+
+    commit(dataset, Heard(), b={"text": "Thunder and rain.", "candidate": 0, "further": None})
+    stage = dataclasses.replace(stage_of(dataset), experts=("heard",))
+    (one,) = scored(dataset, stage)["b"]["candidates"]  # `Rain in the wind.`
+    assert one["unsupported"] == 1
+    assert stage.folder_name != stage_of(dataset).folder_name
 
 
 def test_only_a_change_is_scored_again(dataset: Dataset) -> None:

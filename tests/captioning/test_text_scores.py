@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from captioning.text_scores import text_scores
+from captioning.text_scores import other_language, text_scores
 
 
 def test_words_and_repetition_are_counted() -> None:
@@ -34,11 +34,58 @@ def test_quoted_speech_is_counted() -> None:
     assert text_scores('A man says "hello my friend" and \u201cgood bye\u201d.').quoted_words == 5
 
 
+@pytest.mark.parametrize(
+    ("sentence", "refusals"),
+    [
+        ("I cannot hear any sound.", 1),
+        ("I\u2019m sorry, but no audio was provided.", 2),
+        ("It seems to be raining, possibly on a roof.", 0),
+        ("A man apologises.", 0),
+    ],
+)
+def test_refusals_are_counted_apart_from_guesses(sentence: str, refusals: int) -> None:
+    assert text_scores(sentence).refusals == refusals
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("A man says hello my friend and walks away.", 3),
+        ("A woman announces that dinner is ready, then a door shuts.", 3),
+        ("A man says something while a dog barks.", 0),
+        ("A man speaks, saying a few words.", 0),
+        ("Someone asks a question in a hall.", 0),
+        ("A man is talking and birds sing.", 0),
+        ('A man says "hello my friend" loudly.', 0),
+    ],
+)
+def test_words_that_tell_what_is_said_are_counted(sentence: str, told: int) -> None:
+    assert text_scores(sentence).told_words == told
+
+
 def test_languages_are_told_apart() -> None:
     english, german = text_scores("Rain falls on a tin roof."), text_scores("Regen prasselt auf ein Blechdach.")
     assert (english.language, german.language) == ("en", "de")
     assert english.english_margin > 0.3
     assert german.english_margin < -1.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "language"),
+    [
+        ("A dog barks twice.", None),
+        ("Scraping and banging", None),
+        ("Ein Hund bellt zweimal im Hof.", "de"),
+        ("Flamenco guitar", None),
+        ("Mbira music and djembe", None),
+        ("Un chien aboie deux fois pendant que la pluie tombe.", "fr"),
+        ("\u4e00\u53ea\u72d7\u5728\u96e8\u4e2d\u5420\u53eb\u4e24\u6b21\u3002", "zh"),
+    ],
+)
+def test_an_answer_in_another_language_is_known(answer: str, language: str | None) -> None:
+    assert other_language(answer, "Describe what can be heard.") == language
+    assert other_language(answer, "") == language
+    assert other_language(answer, "Beschreibe in einem Satz, was man h\u00f6rt.") is None
 
 
 @pytest.mark.slow
@@ -47,4 +94,5 @@ def test_captions_by_people_are_english_and_say_what_they_hear(real_data: Path) 
         scores = [text_scores(row["caption_1"]) for row in csv.DictReader(file)]
     assert min(one.english_margin for one in scores) > 0.3
     assert sum(one.hedges > 0 for one in scores) < 0.01 * len(scores)
+    assert sum(one.told_words > 0 for one in scores) < 0.002 * len(scores)
     assert all(8 <= one.words <= 21 for one in scores)

@@ -1,17 +1,19 @@
 """The captioner that asks a server, against a loopback server that speaks the protocol, with its faults."""
 
+import dataclasses
 import pickle
 import socket
 import threading
 import time
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from captioning.captioner import Sound
+from captioning.captioner import Question, Sound
 from captioning.decoding import Decoding, Drawing
-from captioning.prompt import Prompt
+from captioning.prompt import Prompt, load_prompt
 from captioning.server import chat_server as chat
 from captioning.server.chat_server import KEY_VARIABLE, ChatCaptioner, ChatServer
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
@@ -98,6 +100,17 @@ def test_the_key_comes_from_the_environment_and_is_kept_nowhere(monkeypatch: pyt
     assert "a-secret" not in repr(asking.identity()) + repr(pickle.dumps(asking))
 
 
+@pytest.mark.parametrize("status", [400, 401, 404, 429])
+def test_no_message_repeats_the_key_that_a_server_sent_back(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a-secret")
+    with chat_server(lambda question, before: Reply(status, b"wrong: Bearer a-secret")) as server:
+        try:
+            said = str(only(captioner(server, patience_s=0.1).caption(sounds(1), PROMPT)))
+        except (ArgumentError, StoppedError) as error:
+            said = str(error)
+    assert "wrong: Bearer ***" in said
+
+
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_busy_server_is_asked_again(status: int) -> None:
     def busy(question: Asked, before: int) -> Reply:
@@ -108,6 +121,42 @@ def test_a_busy_server_is_asked_again(status: int) -> None:
     assert len(server.asked) == 3
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Reply(fault="reset"),
+        Reply.saying("a tone", fault="truncated"),
+        Reply(200, b"<html>"),
+        Reply(200, b'{"choices": []}'),
+        Reply(200, b"[]"),
+    ],
+)
+def test_an_answer_that_is_broken_on_the_way_is_asked_for_again(fault: Reply) -> None:
+    with chat_server(lambda question, before: fault if before < 2 else echo(question, before)) as server:
+        assert captioner(server).caption(sounds(1), PROMPT) == ["level 1"]
+    assert len(server.asked) == 3
+
+
+def test_a_server_that_hangs_is_asked_again() -> None:
+    over = threading.Event()
+
+    def hangs_once(question: Asked, before: int) -> Reply:
+        if before == 0:
+            over.wait(10)
+        return echo(question, before)
+
+    with chat_server(hangs_once) as server:
+        answers = captioner(server, timeout_s=0.3).caption(sounds(2), PROMPT)
+        over.set()
+    assert answers == ["level 1", "level 2"]
+
+
+def test_what_is_no_chat_server_stops_the_work_and_sets_nothing_aside() -> None:
+    page = chat_server(lambda question, before: Reply(200, b"<html>"))
+    with page as server, pytest.raises(StoppedError, match="no chat completion: <html>"):
+        captioner(server, patience_s=0.2).caption(sounds(2), PROMPT)
+
+
 def test_the_pause_that_the_server_names_is_kept() -> None:
     came = []
 
@@ -116,8 +165,101 @@ def test_the_pause_that_the_server_names_is_kept() -> None:
         return Reply(429, b"", {"Retry-After": "1"}) if before == 0 else echo(question, before)
 
     with chat_server(later) as server:
-        captioner(server).caption(sounds(1), PROMPT)
-    assert came[1] - came[0] >= 1.0
+        answers = captioner(server, concurrency=1).caption(sounds(3), PROMPT)
+    assert answers == ["level 1", "level 2", "level 3"]
+    assert len(came) == 4 and came[1] - came[0] >= 1.0
+
+
+def test_nobody_asks_while_the_server_wants_quiet() -> None:
+    came = []
+
+    def quiet(question: Asked, before: int) -> Reply:
+        came.append(time.monotonic())
+        if before == 0:
+            return Reply(503, b"", {"Retry-After": "1"})
+        time.sleep(0.05)
+        return echo(question, before)
+
+    with chat_server(quiet) as server:
+        captioner(server, concurrency=2).caption(sounds(8), PROMPT)
+    gaps = sorted(late - early for early, late in pairwise(came))
+    assert gaps[-1] >= 0.8, "the clips that were under way with the first may be answered, then all wait"
+
+
+def test_a_server_that_refuses_every_clip_is_asked_wrongly() -> None:
+    refused = chat_server(lambda question, before: Reply(400, b"at most 0 audio(s)"))
+    with refused as server, pytest.raises(ArgumentError, match=r"refuses every clip \(400 at most 0 audio"):
+        captioner(server, concurrency=2).caption(sounds(20), PROMPT)
+    assert len(server.asked) < 20
+
+
+def test_a_server_that_dies_in_the_middle_and_comes_back_is_waited_for() -> None:
+    answers: list = []
+    with chat_server(lambda question, before: Reply(fault="reset") if before >= 5 else echo(question, before)) as dying:
+        asking = captioner(dying, concurrency=2, patience_s=20)
+        thread = threading.Thread(target=lambda: answers.extend(asking.caption(sounds(12), PROMPT)))
+        thread.start()
+        while len(dying.asked) < 7:
+            time.sleep(0.01)
+    time.sleep(0.2)
+    with chat_server(echo, dying.port) as reborn:
+        thread.join(timeout=20)
+    assert answers == [f"level {n + 1}" for n in range(12)]
+    assert len(reborn.asked) == 7, "what was answered before is not asked again"
+
+
+def test_clips_are_read_shortly_before_they_are_asked_about_and_told_at_once() -> None:
+    loaded: list[int] = []
+    told: list[tuple[int, int, object]] = []
+    most_waiting = 0
+
+    def question(n: int, sound: Sound) -> Question:
+        def load() -> Sound | ClipError:
+            nonlocal most_waiting
+            loaded.append(n)
+            most_waiting = max(most_waiting, len(loaded) - len({place for place, _, _ in told}))
+            return ClipError(Code.EMPTY, "made") if n == 3 else sound
+
+        def tell(draw: int, answer: str | ClipError, heard: Sound | None) -> None:
+            told.append((n, draw, answer if isinstance(answer, str) else answer.code))
+            assert (heard is None) == (n == 3)
+
+        return Question(load=load, draws=(0, 2), tell=tell)
+
+    with chat_server(lambda question, before: Reply.saying(f"{question.level} {question.body['seed']}")) as server:
+        asking = captioner(server, concurrency=2, decoding=Decoding(drawing=Drawing(draws=2)))
+        asking.ask([question(n, sound) for n, sound in enumerate(sounds(40))], PROMPT)
+    assert sorted(loaded) == list(range(40))
+    assert most_waiting <= 2 + chat.READ_AHEAD
+    assert {answer for n, _, answer in told if n == 3} == {Code.EMPTY}
+    assert {(n, draw): answer for n, draw, answer in told if n != 3} == {
+        (n, draw): f"{n + 1} {draw}" for n in range(40) for draw in (0, 2) if n != 3
+    }
+    assert len(server.asked) == 78
+
+
+def test_the_picture_is_sent_before_the_sound() -> None:
+    (sound,) = sounds(1)
+    shown = dataclasses.replace(sound, mp4=b"made film")
+    with chat_server(echo) as server:
+        asking = captioner(server, sees=True)
+        asking.caption([shown], PROMPT)
+        with pytest.raises(ValueError, match="without what"):
+            asking.caption([sound], PROMPT)
+        with pytest.raises(ValueError, match="or with more"):
+            captioner(server).caption([shown], PROMPT)
+    (asked,) = server.asked
+    assert asked.mp4 == b"made film" and asked.samples == 1600
+    kinds = [part["type"] for part in asked.body["messages"][0]["content"]]
+    assert kinds == ["video_url", "input_audio", "text"]
+    assert asking.identity().as_dict()["sees"] == "file"
+    assert "sees" not in captioner(server).identity().as_dict()
+
+
+def test_nothing_is_asked_with_the_prompt_that_asks_nothing() -> None:
+    with chat_server(echo) as server:
+        captioner(server).caption(sounds(1), load_prompt("none"))
+    assert [part["type"] for part in server.asked[0].body["messages"][0]["content"]] == ["input_audio"]
 
 
 def test_a_server_that_starts_late_is_waited_for() -> None:
@@ -152,12 +294,21 @@ def test_one_clip_on_which_the_server_fails_is_set_aside_alone() -> None:
     assert "out of memory" in answers[1].detail
 
 
+@pytest.mark.parametrize("clips", [2, 40])
+def test_the_last_clip_that_is_left_is_told_from_a_bad_server(clips: int) -> None:
+    def fails_on_the_last(question: Asked, before: int) -> Reply:
+        return Reply(500, b"out of memory") if question.level == clips else echo(question, before)
+
+    with chat_server(fails_on_the_last) as server:
+        answers = captioner(server, concurrency=1, patience_s=20).caption(sounds(clips), PROMPT)
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, ClipError)] == [clips - 1]
+    assert len(server.asked) == clips - 1 + chat.TRIES + 1, "one question that was answered before is asked again"
+
+
 @pytest.mark.parametrize(
     ("reply", "said"),
     [
         (Reply(400, b"no such audio"), "no such audio"),
-        (Reply(200, b"<html>"), "no chat completion"),
-        (Reply(200, b'{"choices": []}'), "no chat completion"),
         (Reply.saying(None), "no text"),
         (Reply.saying(""), "no word"),
         (Reply.saying("a dog and a dog and a", "length"), "did not end"),

@@ -1,0 +1,1 @@
+"""Published sets of captions, joined with a dataset's clips by video and time."""

@@ -1,0 +1,86 @@
+"""`foundsound augment`: captions that a model of texts writes from all that is known of a clip."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from captioning.augment.style import styled
+from captioning.prompt import load_prompt
+from curation.dataset import Dataset
+from curation.errors import ArgumentError
+from pipelines.runner import Job, run
+from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE
+from pipelines.verbs.result import StageResult
+from pipelines.wiring.captioners import gpu_count, is_address
+from pipelines.wiring.writers import AS_IT_IS, MODEL, WriterOptions, augment_stage
+
+PROMPT = "augment-v1"
+"""What a writer is asked when no other prompt is given."""
+
+
+def augment(
+    dataset: Path,
+    /,
+    *,
+    writer: str,
+    style: Literal["plain", "vivid", "prompt"] = "plain",
+    length: Literal["short", "medium", "long"] = "medium",
+    captions: Annotated[str | None, Parameter(name="--captions")] = None,
+    tags: Annotated[str | None, Parameter(name="--tags")] = None,
+    prompt: str = PROMPT,
+    name: str | None = None,
+    model: Annotated[WriterOptions, Parameter(name="*")] = AS_IT_IS,
+    workers: int | None = None,
+    address: str | None = None,
+) -> StageResult:
+    """Write captions from labels, tags and the captions that are there, in a style and length; they stand beside those.
+
+    Args:
+        dataset: Folder of the dataset.
+        writer: A causal language model with a chat template, by name on the Hub (Qwen/Qwen3-4B-Instruct-2507) or by
+            folder; or the address of a server that speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME`
+            picks one of its models; a key is taken from OPENAI_API_KEY).
+        style: `plain` as people describe sounds, `vivid` with texture and space, `prompt` as one asks a generator.
+        length: At most 10 words, 10 to 20, or 25 to 50.
+        captions: Names of captions that are read, separated by commas; all that no writer made when not given.
+        tags: Name of tags that are read; labels then count only where tags confirm them.
+        prompt: A .txt file with {facts}, and {style} and {length} if it wants them, or the name of one that comes with
+            foundsound.
+        name: Label under which the captions stand; the writer's name, style and length when not given.
+        model: How the writer is asked, and how it is loaded where it works in this process.
+        workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray.
+        address: Address of a Ray cluster; Ray is started on this machine when not given.
+    """
+    opened = Dataset(dataset)
+    if model.device_map is not None and (workers or address is not None):
+        raise ArgumentError(
+            "--device-map gives all GPUs of this machine to one process; leave --workers and --address out"
+        )
+    is_model = not is_address(writer)
+    asked = styled(load_prompt(prompt), style, length)
+    read = None if captions is None else [part.strip() for part in captions.split(",") if part.strip()]
+    gpus = gpu_count(address) if is_model else 0
+    stage = augment_stage(
+        opened,
+        writer,
+        asked,
+        captions=read,
+        tags=tags,
+        called=name or f"{MODEL}-{style}-{length}",
+        options=model,
+        device="cuda" if gpus else "cpu",
+    )
+    tally = run(
+        opened,
+        Job(
+            stage=stage,
+            queue=lambda: opened.pending(stage),
+            batch_rows=(BATCHES_AT_ONCE if is_model else QUESTIONS_AT_ONCE) * model.batch,
+            workers=workers if model.device_map is None else 0,
+            default_workers=max(1, gpus),
+            gpu=is_model,
+            address=address,
+        ),
+    )
+    return StageResult.of(opened, tally, "caption")
