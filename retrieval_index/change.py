@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from curation.errors import ArgumentError, DatasetError
 from retrieval_index.embedder import Vectors
@@ -29,6 +28,8 @@ from retrieval_index.manifest import (
     commit,
     faiss_module,
     read_manifest,
+    read_rows,
+    repair,
 )
 from retrieval_index.recall import QUERIES, Questions, Tuned, latency, tune
 from retrieval_index.structure import BATCH, KINDS, Effort, Kind, Structure, choose_kind, unit, wrong_rows
@@ -41,6 +42,8 @@ COMPACT_SHARE = 0.2
 
 NO_LIMIT = 1 << 62
 """Memory of a machine of which nothing is known, bytes."""
+
+SUM = "vectors_sha256"
 
 Array = npt.NDArray[Any]
 
@@ -112,7 +115,8 @@ def add(folder: Path, vectors: Array, rows: pa.Table, source: Mapping[str, Any] 
     if vectors.ndim != 2 or vectors.shape[1] != structure.stored.d or len(vectors) != rows.num_rows:
         raise ArgumentError(f"vectors of shape {vectors.shape} and {rows.num_rows} rows do not fit the index {folder}")
     _check_directions(vectors, rows)
-    known = rows.filter(pc.is_in(rows["clip_id"], value_set=before["clip_id"].combine_chunks()))
+    coming = rows["clip_id"].cast(pa.large_string())
+    known = rows.filter(pc.is_in(coming, value_set=before["clip_id"].combine_chunks()))
     if known.num_rows:
         raise ArgumentError(f"clip {known['clip_id'][0]} is in the index {folder} already; remove it first")
     first = structure.slots
@@ -136,7 +140,7 @@ def remove(folder: Path, clip_ids: Collection[str], source: Mapping[str, Any] | 
         DatasetError: There is no whole index.
     """
     manifest, structure, before = _load(folder)
-    goes = pc.is_in(before["clip_id"], value_set=pa.array(sorted(clip_ids), pa.string()))
+    goes = pc.is_in(before["clip_id"], value_set=pa.array(sorted(clip_ids), pa.large_string()))
     left, dropped = before.filter(pc.invert(goes)), before.filter(goes)
     if not dropped.num_rows:
         clean(folder)  # a kill may have left files that still have them
@@ -188,6 +192,8 @@ def compact(folder: Path) -> int:
     if empty:
         structure, rows = _compacted(structure, rows)
         _commit_changed(folder, manifest, structure, rows, None)
+    else:
+        clean(folder)  # of what a killed compaction left
     return empty
 
 
@@ -200,15 +206,18 @@ def describe(folder: Path, captions: Mapping[str, str], source: Mapping[str, Any
         source: Fields of the manifest's `source` that change.
     """
     manifest = read_manifest(folder)
-    rows = pq.read_table(checked_file(folder, manifest, "rows"))
+    rows = read_rows(folder, manifest).select(PLACED.names)
     pairs = zip(rows["clip_id"].to_pylist(), rows["caption"].to_pylist(), strict=True)
-    texts = pa.array([captions.get(clip, text) for clip, text in pairs], pa.string())
+    texts = pa.array([captions.get(clip, text) for clip, text in pairs], pa.large_string())
     at = rows.schema.get_field_index("caption")
     _commit_rows(folder, manifest, rows.set_column(at, PLACED.field("caption"), texts), source or {})
 
 
 def placed(rows: pa.Table, first_slot: int) -> pa.Table:
-    """Rows with the columns of `PLACED`: slots in their order, windows of a clip numbered by their start."""
+    """Rows with the columns of `PLACED`: slots in their order, windows of a clip numbered by their start.
+
+    Rows may bring `vectors_sha256`; otherwise it is null.
+    """
     bare = rows.select(ROWS.names).cast(ROWS).combine_chunks()
     clips = bare["clip_id"].combine_chunks().dictionary_encode().indices.to_numpy()
     order = np.lexsort((bare["start_s"].to_numpy(), clips))
@@ -216,9 +225,11 @@ def placed(rows: pa.Table, first_slot: int) -> pa.Table:
     window = np.empty(len(order), np.int32)
     window[order] = np.arange(len(order)) - np.repeat(firsts, np.diff(firsts, append=len(order)))
     slots = np.arange(first_slot, first_slot + bare.num_rows)
+    sums = rows[SUM] if SUM in rows.column_names else pa.nulls(rows.num_rows, pa.large_string())
     return (
         bare.append_column(PLACED.field("window"), pa.array(window))
         .append_column(PLACED.field("slot"), pa.array(slots, pa.int64()))
+        .append_column(PLACED.field(SUM), sums)
         .cast(PLACED)
     )
 
@@ -228,9 +239,9 @@ def _load(folder: Path) -> tuple[dict[str, Any], Structure, pa.Table]:
     manifest = read_manifest(folder)
     file = checked_file(folder, manifest, "vectors", wholly=True)
     structure = Structure(manifest["kind"], faiss_module().read_index(str(file)))
-    rows = pq.read_table(checked_file(folder, manifest, "rows"))
+    rows = read_rows(folder, manifest).select(PLACED.names)
     if structure.slots != manifest["slots"] or rows.num_rows != manifest["windows"]:
-        raise DatasetError(f"{folder} has parts that do not fit together; run `foundsound index` again")
+        raise DatasetError(f"{folder} has parts that do not fit together; run `{repair(folder, manifest)}` again")
     return manifest, structure, rows
 
 

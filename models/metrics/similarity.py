@@ -25,7 +25,9 @@ def paired_cosine(left_ND: npt.ArrayLike, right_ND: npt.ArrayLike) -> float:
     return float((left * right).sum(axis=1).mean())
 
 
-def ranks(scores_QS: npt.ArrayLike, relevant: Sequence[Sequence[int]]) -> list[npt.NDArray[np.int64]]:
+def ranks(
+    scores_QS: npt.ArrayLike, relevant: Sequence[Sequence[int] | npt.NDArray[np.integer]]
+) -> list[npt.NDArray[np.int64]]:
     """Where the relevant items of each query stand, counted from 1, best first.
 
     Of equal scores the relevant item counts as the last: a search that cannot tell anything apart gains nothing.
@@ -35,17 +37,19 @@ def ranks(scores_QS: npt.ArrayLike, relevant: Sequence[Sequence[int]]) -> list[n
         relevant: For each query the numbers of its relevant items; at least one.
 
     Raises:
-        ValueError: A query without a relevant item.
+        ValueError: A query without a relevant item, or a score that is not finite.
     """
     scores = np.asarray(scores_QS, np.float64)
     found: list[npt.NDArray[np.int64]] = []
     for row_S, items in zip(scores, relevant, strict=True):
         if not len(items):
             raise ValueError(f"query {len(found)} has no relevant item")
-        wanted = np.zeros(len(row_S), bool)
-        wanted[list(items)] = True
-        order = np.lexsort((wanted, -row_S))
-        found.append(np.flatnonzero(wanted[order]) + 1)
+        if not np.isfinite(row_S).all():
+            raise ValueError(f"query {len(found)} has a score that is not finite")
+        wanted_R = np.sort(row_S[np.unique(items)])[::-1]
+        as_good_R = (row_S >= wanted_R[:, None]).sum(axis=1)
+        others_R = as_good_R - (wanted_R >= wanted_R[:, None]).sum(axis=1)
+        found.append(others_R + np.arange(1, len(wanted_R) + 1))
     return found
 
 

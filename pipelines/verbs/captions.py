@@ -13,6 +13,11 @@ from curation.annotated import ANNOTATED
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.tables import Row, publish, temporary_beside
+from pipelines.report.captions_page import write_captions_page
+from pipelines.report.page import SOUND_BYTES
+
+SHOWN, ON_PAGE = 10, 60
+"""Clips shown on a terminal, and on a page; of 60 sounds a page has about 6 MB."""
 
 COLUMNS = ("clip_id", "platform", "video_id", "start_ms", "duration_ms", "labels", "source", "text", "chosen")
 
@@ -52,7 +57,8 @@ class CaptionsResult:
     def __str__(self) -> str:
         clips = len({row["clip_id"] for row in self.rows})
         if self.file:
-            return f"{len(self.rows):,} captions of {clips:,} clips: {self.file}"
+            where = self.file.as_uri() if self.file.suffix == ".html" else self.file
+            return f"{len(self.rows):,} captions of {clips:,} clips: {where}"
         return "\n".join(line for _, said in groupby(self.rows, lambda row: row["clip_id"]) for line in _lines(said))
 
 
@@ -74,8 +80,10 @@ def captions(
     *,
     rule: str | None = None,
     clip: str | None = None,
-    limit: int = 10,
+    limit: int | None = None,
     out: Path | None = None,
+    page: Path | None = None,
+    max_mb: float = SOUND_BYTES / 1e6,
 ) -> CaptionsResult:
     """Show what people, models and labels said of clips, with scores, and which of it a rule would choose.
 
@@ -83,14 +91,16 @@ def captions(
         dataset: Folder of the dataset.
         rule: As `select --captions`: a SQL condition over the scores, or `clean`; the default rule when not given.
         clip: Show this clip only.
-        limit: Clips shown, drawn in an order that stays the same.
+        limit: Clips shown, drawn in an order that stays the same; when not given 10, on a page 60.
         out: Write all of them to this .csv or .jsonl file instead.
+        page: Write this .html file instead, one that needs no network: sounds to listen to, every candidate with its
+            scores, what the rule chose and why the others lost.
+        max_mb: What the sounds may add to the page, in megabytes.
     """
     opened = Dataset(dataset)
-    if limit < 1:
-        raise ArgumentError(f"--limit must be at least 1, not {limit}")
-    if out is not None and out.suffix not in (".csv", ".jsonl"):
-        raise ArgumentError(f"--out {out} must end in .csv or .jsonl")
+    limit = _checked_limit(limit, out, page)
+    if max_mb < 0:
+        raise ArgumentError(f"--max-mb must be at least 0, not {max_mb:g}")
     candidates = candidates_sql(opened)
     order = "{}.clip_id" if out or clip else "md5({}.clip_id)"
     query = _SHOWN.format(
@@ -108,7 +118,26 @@ def captions(
         raise ArgumentError(f"nothing was said of a clip {clip!r} in {opened.path}")
     if out is not None:
         _write(out, rows)
-    return CaptionsResult(rows, out)
+    if page is not None:
+        page = write_captions_page(opened, page.resolve(), rows, rule=rule, sound_bytes=round(max_mb * 1e6))
+    return CaptionsResult(rows, out or page)
+
+
+def _checked_limit(limit: int | None, out: Path | None, page: Path | None) -> int:
+    """How many clips are shown.
+
+    Raises:
+        ArgumentError: It is below 1, or a file to write is none of those that can be written.
+    """
+    if limit is not None and limit < 1:
+        raise ArgumentError(f"--limit must be at least 1, not {limit}")
+    if out is not None and page is not None:
+        raise ArgumentError("--out and --page ask for two results; give one of them")
+    if out is not None and out.suffix not in (".csv", ".jsonl"):
+        raise ArgumentError(f"--out {out} must end in .csv or .jsonl")
+    if page is not None and (page.suffix != ".html" or page.is_dir()):
+        raise ArgumentError(f"--page {page} must be a file that ends in .html")
+    return limit or (SHOWN if page is None else ON_PAGE)
 
 
 def _write(file: Path, rows: list[Row]) -> None:

@@ -1,12 +1,12 @@
-"""`foundsound embed`: every cut sound as vectors."""
+"""`foundsound embed`: every cut sound, or picture, as vectors."""
 
 from pathlib import Path
 
 from curation.dataset import Dataset
-from pipelines.follow import OF_CLIPS
-from pipelines.runner import Job, run
+from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.embedders import embed_stage
+from retrieval_index.embedder import Of
 
 DEFAULT_EMBEDDER = "laion/clap-htsat-unfused"
 
@@ -17,18 +17,21 @@ def embed(
     *,
     embedder: str = DEFAULT_EMBEDDER,
     name: str = "clap",
+    of: Of = "sound",
     revision: str | None = None,
     batch: int = 32,
     workers: int | None = None,
     address: str | None = None,
     follow: bool = False,
 ) -> StageResult:
-    """Embed every cut sound with CLAP, as unit vectors: windows of its length (10 s as published) that overlap by half.
+    """Embed every cut sound as unit vectors: windows of its length (CLAP: 10 s) that overlap by half.
 
     Args:
         dataset: Folder of the dataset.
-        embedder: A CLAP on the Hub (any laion/clap-*), or a folder with one.
+        embedder: A CLAP on the Hub (any laion/clap-*), a folder with one, or a checkpoint of laion-clap (.pt); a PE-AV
+            (facebook/pe-av-*), which also sees; or tag:NAME, the vectors of a tagger, for sounds that sound alike.
         name: Name of the vectors, where several embedders stand side by side.
+        of: What the vectors are of: sound, picture or both; the last two are for PE-AV and for clips with a picture.
         revision: Commit or tag on the Hub.
         batch: Clips at once.
         workers: Processes; 0 works in this process, without Ray.
@@ -36,17 +39,5 @@ def embed(
         follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
-    stage = embed_stage(opened, embedder, called=name, revision=revision)
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=batch,
-            workers=workers,
-            gpu=True,
-            address=address,
-            follow=OF_CLIPS if follow else (),
-        ),
-    )
-    return StageResult.of(opened, tally, "embed")
+    stage = embed_stage(opened, embedder, called=name, revision=revision, of=of)
+    return run_of_clips(opened, stage, batch=batch, workers=workers, address=address, follow=follow)

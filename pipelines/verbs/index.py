@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
@@ -19,23 +18,26 @@ from curation.names import plain_name
 from curation.selections.selection import read_report, read_rows
 from curation.tables import Row
 from pipelines.verbs.embed import DEFAULT_EMBEDDER
-from pipelines.wiring.embedders import embed_stage, embedder_source, load_clap
+from pipelines.wiring.embedders import embed_stage, embedder_source, knows_words, load_embedder, of_identity
 from retrieval_index import change
+from retrieval_index.embed import INPUT_OF_PICTURE
+from retrieval_index.embedder import Of
 from retrieval_index.index import Index
-from retrieval_index.manifest import ROWS, checked_file
+from retrieval_index.manifest import PLACED, ROWS, check_embedder, checked_file, repair, sum_of_vectors
+from retrieval_index.manifest import read_rows as read_index_rows
 from retrieval_index.recall import QUERIES
 from retrieval_index.structure import KINDS, Kind, choose_kind
 
 REBUILD_SHARE = 0.3
 """An index of which more than this share changes is built anew. Source: ours; cells are learned from what was there."""
 
-_ROWS = """
+_ROWS = f"""
 SELECT chosen.clip_id, coalesce(chosen.captions[1], '') AS caption, cut.audio_sha256, embed.blob, embed.offset_bytes,
     embed.windows, embed.dimension, embed.starts_s, embed.ends_s
 FROM chosen
 JOIN cut ON cut.key = chosen.clip_id AND cut.state = 'done'
 LEFT JOIN embed ON embed.key = chosen.clip_id AND embed.state = 'done' AND embed.label = ?
-    AND embed.input = cut.audio_sha256
+    AND embed.input IN (cut.audio_sha256, {INPUT_OF_PICTURE})
 ORDER BY chosen.clip_id"""
 
 
@@ -100,23 +102,29 @@ def _found(dataset: Dataset, selection: str, label: str) -> list[Row]:
     return found
 
 
+def _place(row: Row) -> BlobRef:
+    return BlobRef(
+        blob=row["blob"], offset_bytes=row["offset_bytes"], shape=(row["windows"], row["dimension"]), dtype="<f2"
+    )
+
+
 def _gather(dataset: Dataset, found: list[Row]) -> tuple[np.ndarray, pa.Table]:
     """The vectors of clips, and what each row is."""
-    places = [
-        BlobRef(
-            blob=row["blob"],
-            offset_bytes=row["offset_bytes"],
-            shape=(row["windows"], row["dimension"]),
-            dtype="<f2",
-        )
-        for row in found
-    ]
+    vectors = BlobReader(dataset.root("vectors")).gather([_place(row) for row in found])
+    ends = np.cumsum([row["windows"] for row in found])
+    pieces = np.split(vectors, ends[:-1])
     rows = [
-        {**{name: row[name] for name in ("clip_id", "caption", "audio_sha256")}, "start_s": start_s, "end_s": end_s}
-        for row in found
+        {
+            **{name: row[name] for name in ("clip_id", "caption", "audio_sha256")},
+            "start_s": start_s,
+            "end_s": end_s,
+            change.SUM: sum_,
+        }
+        for row, sum_ in zip(found, map(sum_of_vectors, pieces), strict=True)
         for start_s, end_s in zip(row["starts_s"], row["ends_s"], strict=True)
     ]
-    return BlobReader(dataset.root("vectors")).gather(places), pa.Table.from_pylist(rows, schema=ROWS)
+    schema = pa.schema([*ROWS, PLACED.field(change.SUM)])
+    return vectors, pa.Table.from_pylist(rows, schema=schema)
 
 
 def index(
@@ -129,6 +137,7 @@ def index(
     vectors: str = "clap",
     revision: str | None = None,
     kind: Kind | None = None,
+    check: bool = False,
 ) -> IndexResult:
     """Build a search index over the clips of a selection; one that is there takes in only what changed.
 
@@ -140,6 +149,7 @@ def index(
         vectors: Name of the vectors, as given to `embed --name`.
         revision: Commit or tag on the Hub.
         kind: How vectors are held: flat (exact), hnsw or ivfpq; chosen by number and memory when not given.
+        check: Change nothing; compare the whole index with its embedder, selection, files, sounds and vectors.
     """
     begun = time.perf_counter()
     if kind is not None and kind not in KINDS:
@@ -166,17 +176,23 @@ def index(
     with writer_lock(opened.folder("locks") / f"index-{called}.lock", f"index {called!r} of {opened.path}"):
         found = _found(opened, selection, vectors)
         identity = dict(stage.embedder)
-        changed = _bring_up_to_date(opened, folder, found, identity, source, kind)
-        if changed is None:
-            windows = sum(row["windows"] for row in found)
-            chosen = kind or choose_kind(windows, found[0]["dimension"], machine_memory_bytes())
-            texts = None if chosen == "flat" else _captions(found, embedder, revision)
-            gathered, rows = _gather(opened, found)
-            change.build(folder, gathered, rows, identity, source, kind=chosen, texts_BD=texts)
+        changed = None
+        if check:
+            _check(opened, folder, found, identity)
+        elif (changed := _bring_up_to_date(opened, folder, found, identity, source, kind)) is None:
+            _build(opened, folder, found, identity, source, kind)
     manifest = Index.read_manifest(folder)
     return IndexResult(
         folder, manifest["clips"], manifest["windows"], time.perf_counter() - begun, manifest, *(changed or ())
     )
+
+
+def _build(dataset: Dataset, folder: Path, found: list[Row], identity: Row, source: Row, kind: Kind | None) -> None:
+    windows = sum(row["windows"] for row in found)
+    chosen = kind or choose_kind(windows, found[0]["dimension"], machine_memory_bytes())
+    texts = None if chosen == "flat" else _captions(found, source["given"], source["revision"], of_identity(identity))
+    gathered, rows = _gather(dataset, found)
+    change.build(folder, gathered, rows, identity, source, kind=chosen, texts_BD=texts)
 
 
 def _bring_up_to_date(
@@ -189,26 +205,61 @@ def _bring_up_to_date(
     """
     try:
         manifest = Index.read_manifest(folder)
-        rows = pq.read_table(checked_file(folder, manifest, "rows"), columns=["clip_id", "audio_sha256", "caption"])
-        checked_file(folder, manifest, "vectors")
+        before = _contents(folder, manifest)
     except DatasetError:
         return None
     windows = sum(row["windows"] for row in found)
     chosen = kind or choose_kind(windows, found[0]["dimension"], machine_memory_bytes())
     if manifest.get("wanted", manifest["kind"]) != chosen or canonical(manifest["embedder"]) != canonical(identity):
         return None
-    before = dict(zip(rows["clip_id"].to_pylist(), rows["audio_sha256"].to_pylist(), strict=True))
-    now = {row["clip_id"]: row for row in found}
-    gone = {clip for clip, sha256 in before.items() if clip not in now or now[clip]["audio_sha256"] != sha256}
-    new = [row for clip, row in now.items() if clip not in before or clip in gone]
+    now = _now(dataset, found)
+    gone = {clip for clip, bound in before.items() if now.get(clip) != bound}
+    new = [row for row in found if row["clip_id"] not in before or row["clip_id"] in gone]
     if len(gone) + len(new) > REBUILD_SHARE * len(before):
         return None
     if gone:
         change.remove(folder, gone)
     if new:
         change.add(folder, *_gather(dataset, new))
-    change.describe(folder, {clip: row["caption"] for clip, row in now.items()}, source)
+    change.describe(folder, {row["clip_id"]: row["caption"] for row in found}, source)
     return len(new), len(gone)
+
+
+def _contents(folder: Path, manifest: Row, *, wholly: bool = False) -> dict[str, tuple[str, str | None]]:
+    """clip_id -> the sums of its sound and vectors with which it is in an index.
+
+    Raises:
+        DatasetError: A file is missing or was changed.
+    """
+    checked_file(folder, manifest, "vectors", wholly=wholly)
+    rows = read_index_rows(folder, manifest)
+    bound = zip(rows["audio_sha256"].to_pylist(), rows[change.SUM].to_pylist(), strict=True)
+    return dict(zip(rows["clip_id"].to_pylist(), bound, strict=True))
+
+
+def _now(dataset: Dataset, found: list[Row]) -> dict[str, tuple[str, str | None]]:
+    """The same of the clips as they are in the dataset."""
+    reader = BlobReader(dataset.root("vectors"))
+    return {row["clip_id"]: (row["audio_sha256"], sum_of_vectors(reader.read(_place(row)))) for row in found}
+
+
+def _check(dataset: Dataset, folder: Path, found: list[Row], identity: Row) -> None:
+    """Refuse an index that is not wholly of what it says it was made of.
+
+    Raises:
+        DatasetError: Its embedder, its selection, a file, a sound or a vector is another; the text has the command that
+            repairs it.
+    """
+    manifest = Index.read_manifest(folder)
+    check_embedder(folder, manifest, identity)
+    before, now = _contents(folder, manifest, wholly=True), _now(dataset, found)
+    differing = sorted(clip for clip in before.keys() | now.keys() if before.get(clip) != now.get(clip))
+    report = read_report(dataset, manifest["source"]["selection"])
+    wrong = f"{len(differing)} clips differ in their sound or vectors, as {differing[0]}" if differing else ""
+    if manifest["source"]["selection_sha256"] not in (report.sha256, *report.settings.get("before_forget", ())):
+        wrong = f"selection {report.name!r} was made anew since"
+    if wrong:
+        raise DatasetError(f"{folder} is not of what the dataset holds: {wrong}; run `{repair(folder, manifest)}`")
 
 
 def machine_memory_bytes() -> int:
@@ -216,8 +267,10 @@ def machine_memory_bytes() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _captions(found: list[Row], embedder: str, revision: str | None) -> np.ndarray | None:
+def _captions(found: list[Row], embedder: str, revision: str | None, of: Of) -> np.ndarray | None:
     """Vectors of some captions, evenly taken, by which the index is tuned; None where there are hardly any."""
     captions = sorted({row["caption"] for row in found if row["caption"].strip()})
     few = captions[:: max(1, len(captions) // QUERIES)][:QUERIES]
-    return load_clap(embedder, revision).embed_text(few) if len(few) > 1 else None
+    if len(few) < 2 or not knows_words(embedder):
+        return None
+    return load_embedder(embedder, revision, of).embed_text(few)

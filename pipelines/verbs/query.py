@@ -1,38 +1,26 @@
-"""`foundsound query`: clips that fit words, a sound, another clip, or sums and differences of those."""
+"""`foundsound query`: clips that fit words, a sound, a picture, another clip, or sums and differences of those."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import soundfile
 from cyclopts import Parameter
 
 from captioning.candidates import candidates_sql, choose
-from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
-from curation.duplicates.found import found_path, read_found
 from curation.errors import ArgumentError, DatasetError
 from curation.names import plain_name
-from curation.selections.selection import Choice, SelectionReport, read_report
-from curation.selections.selection import select as select_clips
+from curation.selections.selection import SelectionReport, read_report
 from curation.selections.where import clips_where
-from curation.views import quoted
 from pipelines.wiring.embedders import embedder_of
-from retrieval_index.expression import Term, combined, parse_term
+from retrieval_index.embedder import Embedder
 from retrieval_index.index import Hit, Index
-from retrieval_index.structure import unit
+from retrieval_index.pictures import picture_vectors
+from retrieval_index.question import Wanted, answer, clip_vectors, select_clips, with_terms
 from retrieval_index.windows import mono
-
-DUPLICATES = "duplicates"
-"""Name of the groups of duplicates that results are folded by, where `dedupe` has found them."""
-
-_STORED = """
-SELECT embed.blob, embed.offset_bytes, embed.windows, embed.dimension
-FROM embed JOIN cut ON cut.key = embed.key AND cut.state = 'done' AND cut.audio_sha256 = embed.input
-WHERE embed.key = ? AND embed.label = ? AND embed.state = 'done'"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,8 +85,16 @@ class QueryResult:
         return "\n".join(lines)
 
 
-def open_index(dataset: Dataset, name: str) -> Index:
+def open_index(
+    dataset: Dataset, name: str, *, embedder: Embedder | None = None, opened_as: type[Index] = Index
+) -> Index:
     """An index of the dataset with the embedder that made it, ready to be asked.
+
+    Args:
+        dataset: The dataset.
+        name: Name of the index.
+        embedder: The one that made it, where it is loaded already; None loads it.
+        opened_as: What it becomes.
 
     Raises:
         ArgumentError: The embedder is not there any more.
@@ -106,7 +102,7 @@ def open_index(dataset: Dataset, name: str) -> Index:
     """
     folder = dataset.folder("indexes") / plain_name(name, "index")
     _check_selection(dataset, folder)
-    return Index.open(folder, embedder=embedder_of(folder))
+    return opened_as.open(folder, embedder=embedder or embedder_of(folder))
 
 
 def _check_selection(dataset: Dataset, folder: Path) -> None:
@@ -130,6 +126,7 @@ def query(
     /,
     *,
     sound: Path | None = None,
+    picture: Path | None = None,
     clip: str | None = None,
     terms: Annotated[Terms, Parameter(name="*")] | None = None,
     index: str = "train",
@@ -138,12 +135,13 @@ def query(
     fold: float | None = None,
     select: str | None = None,
 ) -> QueryResult:
-    """Find the clips that fit a text, sound like a sound file, or like a clip of the dataset.
+    """Find the clips that fit a text or a picture, or sound like a sound file or a clip of the dataset.
 
     Args:
         dataset: Folder of the dataset.
         text: What is looked for, in words.
         sound: A sound file to look for instead; every part of it is asked.
+        picture: A picture or video to look for instead, where the index's embedder sees (PE-AV).
         clip: A clip_id of the dataset to look for instead; it is not found itself.
         terms: Words to add or subtract.
         index: Name of the index.
@@ -153,9 +151,9 @@ def query(
         select: Name of a selection to make of what is found, ready to pack.
     """
     terms = terms or Terms()
-    given = [one for one in (text, sound, clip) if one is not None]
+    given = [one for one in (text, sound, picture, clip) if one is not None]
     if len(given) > 1 or not (given or terms.plus):
-        raise ArgumentError("give a text, --sound FILE or --clip ID (or only --plus WORDS), and not both")
+        raise ArgumentError("give a text, --sound, --picture or --clip (or only --plus WORDS), and not both")
     if fold is not None and not 0 < fold <= 1:
         raise ArgumentError(f"--fold must be in (0, 1], not {fold}")
     opened = Dataset(dataset)
@@ -165,17 +163,17 @@ def query(
     among = None
     if where is not None:
         among = clips_where(opened, where, captions_sql=choose(candidates_sql(opened)))
-    vectors_WD = _vectors(opened, searched, text, sound, clip)
-    if terms.plus or terms.minus:
-        vectors_WD = combined(_terms(searched, str(given[0]) if given else "", vectors_WD, terms))
-
-    def ask(count: int) -> list[Hit]:
-        found = searched.query_windows(vectors_WD, count + (clip is not None), among=among)
-        return [hit for hit in found if hit.clip_id != clip][:count]
-
-    hits, folded = _folded(opened, searched, ask, k, fold)
-    result = QueryResult(hits, opened, folded)
-    return result if select is None else select_found(result, searched, select)
+    wanted = Wanted(clips=k, among=among, without=clip, min_cosine=fold)
+    if picture is not None:
+        vectors_WD = picture_vectors(picture, searched.embedder)
+    else:
+        vectors_WD = _vectors(opened, searched, text, sound, clip)
+    vectors_WD = with_terms(searched, str(given[0]) if given else "", vectors_WD, terms.plus, terms.minus)
+    found = answer(opened, searched, vectors_WD, wanted)
+    made = None
+    if select is not None:
+        made = select_clips(opened, searched, [hit.clip_id for hit in found.hits], select)
+    return QueryResult(found.hits, opened, found.folded, made)
 
 
 def _vectors(dataset: Dataset, index: Index, text: str | None, sound: Path | None, clip: str | None) -> np.ndarray:
@@ -185,87 +183,8 @@ def _vectors(dataset: Dataset, index: Index, text: str | None, sound: Path | Non
     if sound is not None:
         return index.sound_vectors(read_query_sound(sound, index.embedder.sample_rate_hz))
     if clip is not None:
-        return index.clip_vectors(clip) if clip in index else stored_vectors(dataset, index, clip)
+        return clip_vectors(dataset, index, clip)
     return np.zeros((0, index.dimension), np.float32)
-
-
-def _terms(index: Index, what: str, vectors_WD: np.ndarray, terms: Terms) -> list[Term]:
-    parsed = [(sign, *parse_term(text)) for sign, texts in ((1, terms.plus), (-1, terms.minus)) for text in texts]
-    embedded = index.text_vectors([words for _, _, words in parsed])
-    further = [
-        Term(what=words, weight=sign * weight, vectors_WD=vector_D[None])
-        for (sign, weight, words), vector_D in zip(parsed, embedded, strict=True)
-    ]
-    return [Term(what=what, weight=1.0, vectors_WD=vectors_WD), *further] if len(vectors_WD) else further
-
-
-def stored_vectors(dataset: Dataset, index: Index, clip_id: str) -> np.ndarray:
-    """The vectors of a clip that is in the dataset and not in the index, (W, D) of length 1.
-
-    Raises:
-        ArgumentError: It has none that the index's embedder made.
-    """
-    label = index.manifest["source"].get("vectors", "clap")
-    found = dataset.sql(_STORED, [clip_id, label]).to_pylist() if dataset.has_stage("embed") else []
-    if not found:
-        raise ArgumentError(f"clip {clip_id!r} has no vectors {label!r} in {dataset.path}; give another clip")
-    row = found[0]
-    place = BlobRef(
-        blob=row["blob"], offset_bytes=row["offset_bytes"], shape=(row["windows"], row["dimension"]), dtype="<f2"
-    )
-    return unit(BlobReader(dataset.root("vectors")).read(place))
-
-
-def _folded(
-    dataset: Dataset, index: Index, ask: Callable[[int], list[Hit]], k: int, min_cosine: float | None
-) -> tuple[list[Hit], dict[str, list[str]]]:
-    """The first `k` hits without copies; asks for more while copies take places."""
-    wanted = k
-    while True:
-        hits = ask(wanted)
-        folded = list(index.fold(hits, min_cosine, _groups(dataset, [hit.clip_id for hit in hits])))
-        if len(folded) >= k or len(hits) < wanted:
-            shown = folded[:k]
-            return [hit for hit, _ in shown], {hit.clip_id: copies for hit, copies in shown if copies}
-        wanted *= 2
-
-
-def _groups(dataset: Dataset, clip_ids: list[str]) -> dict[str, str]:
-    """clip_id -> group of duplicates, of those that are in one."""
-    if not found_path(dataset, DUPLICATES).is_file():
-        return {}
-    path = read_found(dataset, DUPLICATES).path
-    rows = pq.read_table(path, columns=["clip_id", "group"], filters=[("clip_id", "in", clip_ids)])
-    return dict(zip(rows["clip_id"].to_pylist(), rows["group"].to_pylist(), strict=True))
-
-
-def select_found(result: QueryResult, index: Index, name: str) -> QueryResult:
-    """Make a selection of what was found: the index's own selection, judged anew, of these clips only.
-
-    Its split, guards, rules and duplicates are asked for again, so that nothing is in that they refuse now.
-
-    Raises:
-        ArgumentError: Nothing was found, the index's selection is not there, or the name is the selection's own.
-    """
-    source = index.manifest["source"].get("selection")
-    if not result.hits:
-        raise ArgumentError(f"nothing was found, so there is nothing to make the selection {name!r} of")
-    if source is None or name == source:
-        raise ArgumentError(f"--select {name!r} would replace the selection of the index; give another name")
-    before = read_report(result.dataset, source).settings
-    listed = ", ".join(quoted(hit.clip_id) for hit in result.hits)
-    condition = f"clips.clip_id IN ({listed})"
-    report = select_clips(
-        result.dataset,
-        name=name,
-        where=f"({before['where']}\n) AND {condition}" if before["where"] else condition,
-        split=before["split"],
-        guards=list(before["guards"]),
-        rules=list(before.get("rules") or ()),
-        captions_sql=before["captions_sql"],
-        choice=Choice(duplicates=next(iter(before.get("duplicates") or ()), None), using=before.get("using") or {}),
-    )
-    return QueryResult(result.hits, result.dataset, result.folded, report)
 
 
 def read_query_sound(path: Path, sample_rate_hz: int) -> np.ndarray:

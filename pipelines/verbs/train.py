@@ -15,6 +15,7 @@ from curation.samples import Source
 from models.training.execution import Execution
 from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
 from pipelines.recipes.clap import train_clap_tiny
+from pipelines.recipes.codec import train_codec_44k, train_codec_tiny, train_mel_vae_tiny
 from pipelines.recipes.data import source_of
 from pipelines.recipes.options import RunOptions
 from pipelines.training.workers import train_together, write_facts
@@ -24,6 +25,9 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "audiox-small": train_audiox_small,
     "audiox-base": train_audiox_base,
     "clap-tiny": train_clap_tiny,
+    "codec-tiny": train_codec_tiny,
+    "codec-44k": train_codec_44k,
+    "mel-vae-tiny": train_mel_vae_tiny,
 }
 
 
@@ -91,7 +95,9 @@ ALONE = Machinery()
 
 
 def train(
-    recipe: Literal["audiox-tiny", "audiox-small", "audiox-base", "clap-tiny"],
+    recipe: Literal[
+        "audiox-tiny", "audiox-small", "audiox-base", "clap-tiny", "codec-tiny", "codec-44k", "mel-vae-tiny"
+    ],
     /,
     *,
     data: Annotated[Sequence[str], Parameter(name="--data")],
@@ -108,7 +114,8 @@ def train(
 
     Args:
         recipe: AudioX for two CPU cores in minutes (tiny) or an hour (small), or as in its paper (base); or
-            clap-tiny, a small CLAP for data sets without published weights.
+            clap-tiny, a small CLAP for data sets without published weights; or a codec for `codec`: codec-tiny or
+            codec-44k of waves, mel-vae-tiny of mel spectrograms.
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
             --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
         generation: Name of its shards, where `data` names none.

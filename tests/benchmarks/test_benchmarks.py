@@ -60,4 +60,4 @@ def test_an_unknown_name_is_refused_with_the_known(
     with pytest.raises(SystemExit) as stopped:
         program.main()
     assert stopped.value.code == 2
-    assert "there is no benchmark nothing; there are clap_mel" in capsys.readouterr().err
+    assert f"there is no benchmark nothing; there are {program.NAMES[0]}" in capsys.readouterr().err

@@ -4,7 +4,6 @@ kill at any moment leaves the index as it was or as it is to be."""
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import ArgumentError, DatasetError
@@ -158,7 +158,7 @@ def test_removed_vectors_are_gone_from_the_disk(tmp_path: Path, kind: Kind) -> N
     change.remove(folder, {"c00007"})
     index = opened(folder)
     assert "c00007" not in index and "c00008" in index
-    assert len(list(folder.iterdir())) == 3
+    assert len(list(folder.iterdir())) == 4
     stored = index._structure.vectors(np.arange(index._structure.slots))
     assert float((stored @ vectors[14]).max()) < 1 - 1e-4
     assert "c00007" not in {hit.clip_id for hit in index.search(vectors[14:15], 500)[0]}
@@ -259,55 +259,108 @@ def test_structures_agree_by_exact_search() -> None:
         assert all((slots == true).mean() > 0.95 for slots in found), "float16 may swap what is nearly equal"
 
 
+def change_by(step: str, folder: Path) -> None:
+    """One change of an index, by name."""
+    if step == "add":
+        change.add(folder, clustered(20, seed=8), rows_of(500, 20))
+    elif step == "erase":
+        change.remove(folder, {"c00005", "c00006"})
+    elif step == "drop":
+        change.drop(folder, {"c00005"})
+    elif step == "compact":
+        change.compact(folder)
+    elif step == "describe":
+        change.describe(folder, {"c00005": "a dog"})
+    else:
+        built(folder, clustered(100, seed=9), "flat")
+
+
 KILLED = """if True:
-    import os, signal, sys
-    import numpy as np
+    import os, shutil, signal, sys
     from pathlib import Path
-    from retrieval_index import change
-    from tests.retrieval_index.test_change import clustered, rows_of
-    folder, last, seen = Path(sys.argv[1]), int(sys.argv[2]), 0
-    def count(event, arguments):
-        global seen
-        path = str(arguments[0]) if arguments else ""
-        if event in ("open", "os.rename", "os.remove") and sys.argv[1] in path:
-            seen += 1
-            if seen == last:
-                os.kill(os.getpid(), signal.SIGKILL)
-    sys.addaudithook(count)
-    change.add(folder, clustered(20, seed=8), rows_of(500, 20))
-    print(seen)
+    import faiss
+    from tests.retrieval_index.test_change import change_by
+    os.fsync = lambda _: None  # a kill, unlike a power cut, loses nothing that was written
+    whole, killed, step = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    status, last = 1, 0
+    while status:
+        last += 1
+        folder = Path(shutil.copytree(whole, killed / f"{last:03d}"))
+        child = os.fork()
+        if not child:
+            seen = 0
+            def count(event, arguments):
+                global seen
+                path = str(arguments[0]) if arguments else ""
+                if event in ("open", "os.rename", "os.remove", "os.rmdir") and str(folder) in path:
+                    seen += 1
+                    if seen == last:
+                        os.kill(os.getpid(), signal.SIGKILL)
+            sys.addaudithook(count)
+            change_by(step, folder)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, -signal.SIGKILL), status
 """
-"""Adds ten clips, and kills itself at the n-th file that it opens, renames or deletes inside the index."""
+"""Changes copies of an index; the n-th time it kills itself at the n-th file that it opens, renames or deletes."""
+
+
+def clips_in(*files: Path) -> set[str]:
+    """The clips that files name: those that a takedown looks into (Parquet), or rows."""
+    tables = [pq.read_table(file) if file.suffix == ".parquet" else pa.ipc.open_file(file).read_all() for file in files]
+    return {clip for table in tables for clip in table["clip_id"].to_pylist()}
+
+
+def state(folder: Path) -> Any:
+    """All that can be seen of an index: which windows are found in which order, their captions, its slots."""
+    index = opened(folder)
+    hits = index.search(clustered(5, seed=3), 300, among=index._clips.to_pylist())
+    captions = {hit.clip_id: hit.caption for hit in hits[0]}
+    return ([[(hit.clip_id, hit.window) for hit in row] for row in hits], captions, index.manifest["slots"])
 
 
 @pytest.mark.slow
-def test_a_kill_between_files_leaves_the_index_before_or_after(tmp_path: Path) -> None:
-    """Whatever file was next: the index opens, and adding again gives what it would have given without the kill."""
-    whole = built(tmp_path / "whole", clustered(200), "flat")
-
-    def add(folder: Path, last: int) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        command = [sys.executable, "-c", KILLED, str(folder), str(last)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
-
-    steps = int(add(Path(shutil.copytree(whole, tmp_path / "counted")), 10_000).stdout)
-    assert steps > 5
-    seen = set()
-    for last in range(1, steps + 1):
-        folder = Path(shutil.copytree(whole, tmp_path / f"killed-{last}"))
-        assert add(folder, last).returncode == -signal.SIGKILL
-        seen.add(len(opened(folder)))
-        if len(opened(folder)) == 200:
-            change.add(folder, clustered(20, seed=8), rows_of(500, 20))
-        else:
-            change.describe(folder, {})
-        assert len(opened(folder)) == 220
-        assert len(list(folder.iterdir())) == 3, "what the killed one left is gone"
-    assert seen == {200, 220}
+@pytest.mark.parametrize(
+    ("step", "kind"),
+    [
+        ("add", "ivfpq"),
+        ("erase", "ivfpq"),
+        ("drop", "hnsw"),
+        ("compact", "ivfpq"),
+        ("describe", "flat"),
+        ("build", "hnsw"),
+    ],
+)
+def test_a_kill_at_any_file_leaves_the_index_before_or_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, kind: Kind
+) -> None:
+    """Whatever file was next: the index opens, and the change made again gives what it gives without the kill."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    whole = built(tmp_path / "whole", clustered(240), kind)
+    if step == "compact":
+        change.remove(whole, {"c00002"})
+    before = state(whole)
+    change_by(step, Path(shutil.copytree(whole, tmp_path / "after")))
+    after = state(tmp_path / "after")
+    assert before != after
+    command = [sys.executable, "-c", KILLED, str(whole), str(tmp_path / "killed"), step]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    folders = sorted((tmp_path / "killed").iterdir())
+    assert len(folders) > 5
+    seen = [state(folder) for folder in folders]
+    between = (after[0], after[1], before[2]) if step == "drop" else after  # dropped, and its slot not given back yet
+    assert all(found in (before, between, after) for found in seen)
+    assert before in seen and seen[-1] == after
+    for folder, found in zip(folders, seen, strict=True):
+        assert all(clips_in(file) <= clips_in(*folder.glob("clips-*.parquet")) for file in folder.glob("rows-*.arrow"))
+        change_by("describe" if step == "add" and found == after else step, folder)
+        assert step == "add" or state(folder) == after
+        assert len(list(folder.iterdir())) == 4, "what the killed one left is gone"
 
 
 def test_a_manifest_without_its_files_is_refused(tmp_path: Path) -> None:
     folder = built(tmp_path / "i", clustered(10), "hnsw")
     (folder / json.loads((folder / MANIFEST_FILE).read_text())["files"]["rows"]["name"]).unlink()
-    with pytest.raises(DatasetError, match=r"rows-.*\.parquet is missing"):
+    with pytest.raises(DatasetError, match=r"rows-.*\.arrow is missing"):
         opened(folder)

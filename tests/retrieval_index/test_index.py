@@ -75,6 +75,18 @@ def test_search_equals_brute_force(opened: Index, k: int) -> None:
     assert len(answers[0]) == min(k, 40), "no more hits than clips"
 
 
+@pytest.mark.parametrize("k", [1, 7, 30, 31])
+def test_clips_of_one_window_each_and_equal_scores(tmp_path: Path, k: int) -> None:
+    """Twenty different vectors and ten that are equal, which come in the order of the rows."""
+    clips = [f"c{number:02d}" for number in range(30)]
+    vectors = np.concatenate([unit(20, 0), np.tile(unit(1, 1), (10, 1))])
+    opened = Index.open(build(tmp_path / "i", vectors, clips), embedder=EMBEDDER)
+    queries = unit(6, 2)
+    for query, hits in zip(queries, opened.search(queries, k), strict=True):
+        assert [hit.clip_id for hit in hits] == [clip for clip, _, _ in brute_force(vectors, clips, query, k)]
+        assert all(hit == opened.search(query[None], 30)[0][place] for place, hit in enumerate(hits))
+
+
 def test_a_clip_with_many_windows_does_not_hide_the_others(tmp_path: Path) -> None:
     """100 windows of one clip lie nearer than any other clip: each clip is found once all the same."""
     near, far = np.eye(D, dtype=np.float32)[:1], unit(30, 5)
@@ -194,7 +206,7 @@ def test_rows_and_vectors_that_differ_in_number_are_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "holds no index"), ("{", "is damaged"), ("[]", "is damaged"), ('{"version": 3}', "has index version 3")],
+    [(None, "holds no index"), ("{", "is damaged"), ("[]", "is damaged"), ('{"version": 4}', "has index version 4")],
 )
 def test_a_manifest_that_is_missing_damaged_or_newer_is_refused(
     tmp_path: Path, content: str | None, message: str

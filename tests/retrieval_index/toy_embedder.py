@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_index.embedder import Vectors
+from retrieval_index.embedder import Frames, Vectors
 from retrieval_index.windows import Wave
 
 PITCHES_HZ = (220, 440, 880, 1760)
@@ -41,3 +41,20 @@ class Broken(Pitches):
 
     def embed_sound(self, wave_BT: Wave) -> Vectors:
         return np.full((len(wave_BT), self.dimension), np.nan, np.float32)
+
+
+@dataclass(frozen=True)
+class Seeing(Pitches):
+    """Also sees: how red, green and blue frames are, in the first three numbers; both is the sum."""
+
+    frames: int = 2
+    frame_size_px: int = 8
+
+    def embed_picture(self, frames_BNSSC: Frames) -> Vectors:
+        assert frames_BNSSC.dtype == np.uint8 and frames_BNSSC.shape[1:] == (self.frames, 8, 8, 3)
+        level_BD = np.concatenate([frames_BNSSC.mean(axis=(1, 2, 3)), np.full((len(frames_BNSSC), 1), 64.0)], axis=1)
+        return (level_BD / np.linalg.norm(level_BD, axis=1, keepdims=True)).astype(np.float32)
+
+    def embed_both(self, wave_BT: Wave, frames_BNSSC: Frames) -> Vectors:
+        joint_BD = self.embed_sound(wave_BT) + self.embed_picture(frames_BNSSC)
+        return (joint_BD / np.linalg.norm(joint_BD, axis=1, keepdims=True)).astype(np.float32)

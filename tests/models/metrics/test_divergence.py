@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import entropy
 
-from models.metrics.divergence import inception_score, paired_kl, probabilities
+from models.metrics.divergence import inception_score, paired_kl, paired_kl_of_scores, probabilities
 
 
 def test_equal_probabilities_do_not_diverge() -> None:
@@ -23,6 +24,23 @@ def test_the_direction_is_from_real_to_generated() -> None:
     real, generated = np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])
     assert paired_kl(real, generated) == pytest.approx(np.log(2), rel=1e-6)
     assert paired_kl(generated, real) > 10
+
+
+def test_of_independent_scores_it_is_the_published_sum() -> None:
+    """audioldm_eval: `kl_div((generated.sigmoid() + eps).log(), real.sigmoid(), reduction="sum") / N`."""
+    rng = np.random.default_rng(2)
+    real, generated = rng.normal(-2, 2, (7, 9)), rng.normal(-2, 2, (7, 9))
+    scores = [torch.from_numpy(logits).sigmoid() for logits in (real, generated)]
+    expected = torch.nn.functional.kl_div(scores[1].log(), scores[0], reduction="sum") / 7
+    assert paired_kl_of_scores(scores[0].numpy(), scores[1].numpy()) == pytest.approx(float(expected), rel=1e-9)
+    assert paired_kl_of_scores([[0.5, 0.5]], [[0.25, 1.0]]) == pytest.approx(0.0, abs=1e-12)
+    assert paired_kl_of_scores([[0.5]], [[1.0]]) == pytest.approx(-0.5 * np.log(2)), "no divergence in the strict sense"
+
+
+@pytest.mark.parametrize("values", [np.full((2, 3), 1.01), np.full((2, 3), -0.01), np.zeros((0, 3)), np.ones(3)])
+def test_what_is_no_score_is_refused(values: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="scores"):
+        paired_kl_of_scores(values, values)
 
 
 def test_clear_sounds_of_every_class_score_the_number_of_classes() -> None:

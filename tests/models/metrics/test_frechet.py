@@ -67,3 +67,22 @@ def test_infinity_takes_the_bias_of_few_sounds_away() -> None:
 def test_infinity_is_repeatable() -> None:
     real, generated = Moments.of(cloud(300, 4, 0)), cloud(100, 4, 1)
     assert frechet_infinity(real, generated, seed=2) == frechet_infinity(real, generated, seed=2)
+
+
+@pytest.mark.parametrize("features", [5, 60], ids=["fewer features than sounds", "more"])
+def test_infinity_draws_distances_as_they_are_computed_alone(features: int) -> None:
+    """With two counts the line goes through both: at 1 / n it gives back the plain distance of all sounds.
+
+    Where features are more than sounds, the plain one also sums the roots of eigenvalues that are 0 but for rounding.
+    """
+    real, generated = Moments.of(cloud(90, features, 0)), cloud(40, features, 1, 0.2)
+    found = frechet_infinity(real, generated, steps=2)
+    assert found.distance + found.slope / 40 == pytest.approx(frechet_distance(real, Moments.of(generated)), rel=1e-7)
+
+
+def test_infinity_refuses_what_cannot_be_compared() -> None:
+    real = Moments.of(cloud(30, 4, 0))
+    with pytest.raises(ValueError, match="cannot be compared"):
+        frechet_infinity(real, cloud(30, 5, 0))
+    with pytest.raises(ValueError, match="not finite"):
+        frechet_infinity(real, np.full((30, 4), np.nan))

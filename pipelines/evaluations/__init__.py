@@ -1,0 +1,11 @@
+"""What `foundsound evaluate` can judge, a file each. Every evaluation is a function that a notebook can call as well.
+
+As a verb's, its docstring is its help text, and it returns an object that prints and whose `as_dict()` is what `--json`
+prints.
+"""
+
+EVALUATIONS = {
+    "retrieval": ("pipelines.evaluations.retrieval:retrieval", "How well captions find their clips, and clips theirs."),
+    "captions": ("pipelines.evaluations.captions:captions", "How close captions are to those by people."),
+}
+"""Evaluation -> where its function is, and what it does in a line. A function is imported when it is used."""

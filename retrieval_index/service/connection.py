@@ -1,0 +1,101 @@
+"""One connection of a client as uvicorn speaks HTTP/1.1 with it, with a bound on how many and how slow.
+
+uvicorn itself waits for ever for the end of a request's headers and for a client that takes no answer, and when
+connections are too many it refuses those that came first as well. Here the excess is refused and the others do not
+notice.
+"""
+
+import asyncio
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from retrieval_index.service.limits import Limits
+from retrieval_index.service.refusal import as_response, busy
+
+EXCESS_S = 1.0
+"""How long a connection that is one too many may take to ask, s; it is told to come again."""
+
+
+def _too_many() -> bytes:
+    """The whole answer to a connection that is one too many: made once, since it is sent when there is no time."""
+    refused = as_response(busy("too many connections are open"))
+    head = [b"%b: %b" % pair for pair in (*refused.raw_headers, (b"connection", b"close"))]
+    return b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *head, b"", bytes(refused.body)])
+
+
+def connection_class(limits: Limits) -> type[H11Protocol]:
+    """The protocol of uvicorn with these bounds: `connections`, `header_s` and `send_s`."""
+
+    too_many = _too_many()
+
+    class Connection(H11Protocol):
+        """One connection."""
+
+        admitted: ClassVar[set[H11Protocol]] = set()
+
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            self._waiting: asyncio.TimerHandle | None = None
+            self._listening: asyncio.TimerHandle | None = None
+            self._header_s, self._is_excess = limits.header_s, False
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            """Count it, or mark it as one too many."""
+            super().connection_made(transport)
+            if len(self.admitted) >= limits.connections:
+                self._header_s, self._is_excess = EXCESS_S, True
+            else:
+                self.admitted.add(self)
+            self._await_header()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """Make room."""
+            self.admitted.discard(self)
+            self._stop_waiting()
+            self._stop_listening()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            """From the first byte of a request its headers must come in time."""
+            if self._is_excess:
+                if not self.transport.is_closing():
+                    self.transport.write(too_many)
+                    self.transport.close()
+                return
+            cycle = self.cycle
+            if self._waiting is None and (cycle is None or cycle.response_complete):
+                self._await_header()
+            super().data_received(data)
+            if self.cycle is not cycle:
+                self._stop_waiting()
+
+        def pause_writing(self) -> None:
+            """The client does not take what is sent: it has some time to."""
+            super().pause_writing()
+            self._listening = self.loop.call_later(limits.send_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            """It has taken some."""
+            self._stop_listening()
+            super().resume_writing()
+
+        def _stop_listening(self) -> None:
+            if self._listening is not None:
+                self._listening.cancel()
+                self._listening = None
+
+        def _await_header(self) -> None:
+            self._waiting = self.loop.call_later(self._header_s, self._give_up)
+
+        def _stop_waiting(self) -> None:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+
+        def _give_up(self) -> None:
+            self._waiting = None
+            if not self.transport.is_closing():
+                self.transport.abort()
+
+    return Connection

@@ -1,0 +1,147 @@
+"""The routes that search: by words, by a clip, by a sound that is sent; and the one that keeps what was found."""
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
+
+from curation.errors import ArgumentError
+from curation.names import plain_name
+from retrieval_index.question import Wanted, clip_vectors, select_clips, with_terms
+from retrieval_index.service.collection import Collection
+from retrieval_index.service.limits import Limits
+from retrieval_index.service.messages import Answers, Found, Options, Question, Selected, Selection
+from retrieval_index.service.refusal import Refused, busy
+from retrieval_index.service.upload import decoded, receive
+from retrieval_index.windows import Wave
+
+RECEIVED_AHEAD = 4
+"""For each sound that is decoded so many may be on their way; a further one is answered with 503."""
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+class Searching:
+    """Answers queries.
+
+    Args:
+        collection: What is asked.
+        limits: Bounds.
+        may_select: Whether what was found may become a selection of the dataset.
+    """
+
+    def __init__(self, collection: Collection, limits: Limits, *, may_select: bool) -> None:
+        self._collection, self._limits, self._may_select = collection, limits, may_select
+        self._threads = anyio.CapacityLimiter(limits.requests)
+        self._decoders = anyio.CapacityLimiter(limits.uploads)
+        self._receiving = 0
+        self._selecting = threading.Lock()
+
+    def router(self) -> APIRouter:
+        """The routes."""
+        router = APIRouter(tags=["search"])
+        router.add_api_route("/api/search", self.ask, methods=["POST"], response_model=Answers)
+        router.add_api_route("/api/search", self.ask_by_address, methods=["GET"], response_model=Answers)
+        router.add_api_route(
+            "/api/search/sound", self.ask_by_sound, methods=["POST"], response_model=Answers, openapi_extra=_BODY
+        )
+        router.add_api_route("/api/selections", self.select, methods=["POST"], response_model=Selection)
+        return router
+
+    async def ask(self, question: Question) -> Answers:
+        """Find clips by words, by a clip, or by terms."""
+        question.check(self._limits)
+        return await anyio.to_thread.run_sync(self._find, question, limiter=self._threads)
+
+    async def ask_by_address(self, question: Annotated[Question, Query()]) -> Answers:
+        """The same with everything in the address."""
+        return await self.ask(question)
+
+    async def ask_by_sound(self, request: Request, options: Annotated[Options, Query()]) -> Answers:
+        """Find clips that sound like the sound file in the body: WAV, FLAC, MP3, OGG, MP4 and more."""
+        options.check(self._limits)
+        if self._receiving >= RECEIVED_AHEAD * self._limits.uploads:
+            raise busy("too many sounds are being sent")
+        self._receiving += 1
+        try:
+            with tempfile.TemporaryDirectory(prefix="foundsound-") as folder:
+                file = Path(folder) / "upload"
+                try:
+                    await receive(request.stream(), file, self._limits)
+                except ClientDisconnect as error:
+                    raise Refused(400, "GONE", "the client has gone before its sound had come") from error
+                rate_hz = self._collection.now.index.embedder.sample_rate_hz
+                wave_T = await anyio.to_thread.run_sync(decoded, file, rate_hz, self._limits, limiter=self._decoders)
+        finally:
+            self._receiving -= 1
+        return await anyio.to_thread.run_sync(self._find, options, wave_T, limiter=self._threads)
+
+    async def select(self, selected: Selected) -> Selection:
+        """Make a selection of the dataset from clips, as `query --select` does."""
+        if not self._may_select:
+            raise Refused(403, "READ_ONLY", "this service writes nothing; start it with --may-select")
+        return await anyio.to_thread.run_sync(self._select, selected, limiter=self._threads)
+
+    def _find(self, options: Options, wave_T: Wave | None = None) -> Answers:
+        begun, collection = time.perf_counter(), self._collection
+        now = collection.now
+        clip = text = None
+        if isinstance(options, Question):
+            clip, text = options.clip, options.text
+        if clip is not None:
+            collection.clip(clip)
+            vectors_WD = clip_vectors(collection.dataset, now.index, clip)
+        elif text is not None:
+            vectors_WD = now.index.text_vectors([text])
+        elif wave_T is not None:
+            vectors_WD = now.index.sound_vectors(wave_T)
+        else:
+            vectors_WD = np.zeros((0, now.index.dimension), np.float32)
+        vectors_WD = with_terms(now.index, text or "the query", vectors_WD, options.plus, options.minus)
+        among = None if options.where is None else collection.matching(options.where)
+        wanted = Wanted(clips=options.k, among=among, without=clip, min_cosine=options.fold)
+        answer = collection.ask(now, vectors_WD, wanted)
+        hits = []
+        for hit in answer.hits:
+            facts = now.catalogue.get(hit.clip_id)
+            found = Found(
+                clip_id=hit.clip_id,
+                score=round(hit.score, 4),
+                start_s=round(hit.start_s, 3),
+                end_s=round(hit.end_s, 3),
+                duration_s=facts.duration_ms / 1000 if facts else round(hit.end_s, 3),
+                caption=hit.caption,
+                labels=facts.labels if facts else [],
+                has_video=bool(facts and facts.video_sha256),
+                copies=list(answer.folded.get(hit.clip_id, ())),
+            )
+            hits.append(found)
+        return Answers(hits=hits, seconds=round(time.perf_counter() - begun, 4))
+
+    def _select(self, selected: Selected) -> Selection:
+        collection = self._collection
+        name = plain_name(selected.name, "selection")
+        clip_ids = sorted({collection.clip(clip_id).clip_id for clip_id in selected.clip_ids})
+        if not self._selecting.acquire(blocking=False):
+            raise busy("another selection is being made")
+        try:
+            if (collection.dataset.folder("selections") / f"{name}.json").exists():
+                raise Refused(409, "EXISTS", f"there is a selection {name!r} already; give another name")
+            try:
+                report = select_clips(collection.dataset, collection.now.index, clip_ids, name)
+            except ArgumentError as error:
+                raise Refused(409, "REFUSED", "the selection of the index allows none of these now") from error
+        finally:
+            self._selecting.release()
+        return Selection(name=name, asked=len(clip_ids), kept=report.kept_clips)
