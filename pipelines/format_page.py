@@ -66,7 +66,7 @@ my_dataset/
   guards/<name>.parquet           registered evaluation lists; guards/sounds/<name>.parquet their sounds
   selections/<name>.parquet|.json what is in, and for every other clip why not
   shards/<generation>/            000000.tar, 000000.arrow, ..., index.json
-  indexes/<name>/                 vectors-<sum>.faiss, rows-<sum>.parquet, index.json
+  indexes/<name>/                 vectors-<sum>.faiss, rows-<sum>.arrow, clips-<sum>.parquet, index.json
   neighbours/<name>/              the nearest clips of every caption, and among which they were looked for
   codecs/ runs/ reports/ locks/
 ```

@@ -25,9 +25,11 @@ def test_every_command_is_understood(words: list[str], tmp_path: Path, monkeypat
 
 
 def test_the_commands_of_the_readme_cover_every_verb() -> None:
+    from pipelines.evaluations import EVALUATIONS
     from pipelines.verbs import VERBS
 
     assert {words[1] for words in COMMANDS} == set(VERBS)
+    assert {words[2] for words in COMMANDS if words[1] == "evaluate"} == set(EVALUATIONS)
 
 
 def test_the_map_names_every_folder_and_file() -> None:

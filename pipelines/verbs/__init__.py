@@ -35,7 +35,7 @@ VERBS = {
     "neighbours": ("pipelines.verbs.neighbours:neighbours", "The nearest clips of every caption."),
     "encode": ("pipelines.verbs.encode:encode", "Every clip as a codec's latents."),
     "train": ("pipelines.verbs.train:train", "Train a recipe on shards."),
-    "generate": ("pipelines.verbs.generate:generate", "Sounds from words or a video, by a trained run."),
+    "generate": ("pipelines.verbs.generate:generate", "Sounds from words, pictures or sounds, by a trained run."),
     "evaluate": ("pipelines.verbs.evaluate:evaluate", "How good a search, captions or sounds are."),
     "status": ("pipelines.verbs.status:status", "Requested, done, set aside and pending, for every stage."),
     "compact": ("pipelines.verbs.compact:compact", "Merge the many small files of the tables into few."),

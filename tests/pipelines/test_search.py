@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,9 @@ from pipelines.verbs.query import QueryResult, Terms, open_index, query
 from pipelines.wiring.embedders import load_clap
 from retrieval_index.change import drop
 from retrieval_index.embed_text import caption_hash
+from retrieval_index.index import Index
+from retrieval_index.manifest import PLACED, commit
+from retrieval_index.manifest import read_rows as read_index_rows
 from retrieval_index.neighbours import Neighbours
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 from tests.retrieval_index.toy_embedder import tone
@@ -235,3 +239,104 @@ def test_neighbours_are_looked_for_in_the_training_split_only(dataset: Path) -> 
         neighbours(dataset, of="test", embedder=clap_of(dataset))
     with pytest.raises(ArgumentError, match="--k must be at least 1"):
         neighbours(dataset, k=0, embedder=clap_of(dataset))
+
+
+@pytest.mark.parametrize("by", ["text", "sound"])
+def test_captions_of_the_test_split_find_training_clips_only(dataset: Path, by: Literal["text", "sound"]) -> None:
+    opened, clap = Dataset(dataset), clap_of(dataset)
+    told = {"key": clip_of("high"), "grain": "clip", "list": "listed", "line": 99, "split": "test"}
+    opened.append("annotations", [told])
+    for name in ("train", "test"):
+        select(opened, name=name, split=name)
+    result = neighbours(dataset, embedder=clap, by=by)
+    assert set(result.manifest["of"]) == {"train", "test"} and result.manifest["captions"] == 4
+    found = Neighbours(result.folder)
+    for name, caption in CAPTIONS.items():
+        expected = ALL - {clip_of("high"), clip_of(name)}
+        assert {one.clip_id for one in found.of(clip_of(name), caption)} == expected
+    stored = pq.read_table(result.folder / result.manifest["files"]["store"]["name"])["clip_id"].to_pylist()
+    assert set(stored) == ALL - {clip_of("high")}
+
+
+@pytest.fixture
+def bound(dataset: Path) -> Path:
+    """A dataset whose index fits it wholly."""
+    index(dataset, embedder=clap_of(dataset), check=True)
+    return dataset
+
+
+def repairing(dataset: Path) -> str:
+    return f"foundsound index {dataset} --name train --selection train --vectors clap --embedder "
+
+
+def refused(dataset: Path, message: str) -> None:
+    """`index --check` refuses; the command that it names makes it fit again."""
+    with pytest.raises(DatasetError, match=message) as error:
+        index(dataset, embedder=clap_of(dataset), check=True)
+    assert repairing(dataset) in str(error.value)
+    index(dataset, embedder=clap_of(dataset))
+    index(dataset, embedder=clap_of(dataset), check=True)
+
+
+def test_vectors_that_were_changed_are_refused_and_taken_in_anew(bound: Path) -> None:
+    dataset, clip = Dataset(bound), clip_of("noise")
+    place = dataset.sql("SELECT blob, offset_bytes, windows FROM embed WHERE key = ?", [clip]).to_pylist()[0]
+    before = open_index(dataset, "train").clip_vectors(clip)
+    blob = dataset.folder("vectors") / place["blob"]
+    content = bytearray(blob.read_bytes())
+    vectors = np.frombuffer(content, "<f2", place["windows"] * 16, place["offset_bytes"])
+    vectors[:] = vectors[::-1].copy()
+    blob.write_bytes(content)
+    refused(bound, f"1 clips differ in their sound or vectors, as {clip}")
+    after = open_index(dataset, "train").clip_vectors(clip)
+    assert np.allclose(after, before.ravel()[::-1].reshape(before.shape), atol=1e-3)
+
+
+def test_a_selection_with_other_captions_is_refused(bound: Path) -> None:
+    dataset = Dataset(bound)
+    said = {"key": clip_of("low"), "grain": "clip", "list": "listed", "line": 99, "captions": ["a dark hum"]}
+    dataset.append("annotations", [said])
+    select(dataset, name="train")
+    refused(bound, "selection 'train' was made anew since")
+
+
+def test_a_clip_too_many_is_refused(bound: Path) -> None:
+    select(Dataset(bound), name="train", where="measure.duration_s > 1.5")
+    refused(bound, "selection 'train' was made anew since")
+    assert set(clips(query(bound, "a hum"))) == ALL - {clip_of("low")}
+
+
+@pytest.mark.parametrize("part", ["rows", "vectors"])
+def test_a_file_of_an_index_that_was_changed_is_refused(bound: Path, part: str) -> None:
+    folder = bound / "indexes" / "train"
+    file = folder / json.loads((folder / "index.json").read_text())["files"][part]["name"]
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match="is missing or was changed") as error:
+        open_index(Dataset(bound), "train")
+    assert repairing(bound) in str(error.value)
+    refused(bound, "is missing or was changed")
+
+
+@pytest.mark.parametrize("what", ["weights_sha256", "preprocessing", "class"])
+def test_another_embedder_is_refused(bound: Path, what: str) -> None:
+    file = bound / "indexes" / "train" / "index.json"
+    manifest = json.loads(file.read_text())
+    manifest["embedder"][what] = "another"
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=f"made with another embedder \\({what}: 'another' there") as error:
+        open_index(Dataset(bound), "train")
+    assert repairing(bound) in str(error.value)
+    refused(bound, f"made with another embedder \\({what}")
+
+
+def test_an_index_without_sums_of_vectors_is_bound_anew(bound: Path) -> None:
+    """As `Index.build` makes it from vectors that come from elsewhere."""
+    folder = bound / "indexes" / "train"
+    manifest = Index.read_manifest(folder)
+    rows = read_index_rows(folder, manifest).select(PLACED.names)
+    at = rows.schema.get_field_index("vectors_sha256")
+    commit(folder, manifest, rows.set_column(at, PLACED.field(at), pa.nulls(len(rows), pa.large_string())), None)
+    assert set(clips(query(bound, "a hum"))) == ALL
+    refused(bound, "4 clips differ")
