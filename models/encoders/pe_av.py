@@ -109,23 +109,11 @@ class PeAv:
             OSError: files are missing.
             ValueError: the weights do not belong to the configuration.
         """
-        missing = [library for library in LIBRARIES if find_spec(library) is None]
-        if missing:
-            raise ImportError(f"PE-AV needs {' and '.join(missing)}: {INSTALL}")
         name = str(name_or_path)
-        model, loading = PeAudioVideoModel.from_pretrained(
-            name, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        if loading["missing_keys"]:
-            lacking = sorted(loading["missing_keys"])
-            raise ValueError(
-                f"the weights of {name} lack {len(lacking)} tensors of PeAudioVideoModel, the first is {lacking[0]}; "
-                "they would be random, so the judge is refused"
-            )
         return cls(
-            model.to(device),
+            load_network(name, revision).to(device),
             PeAudioFeatureExtractor.from_pretrained(name, revision=revision),
-            PictureConfig.of_processor(_video_processor(name, revision)),
+            PictureConfig.of_processor(video_processor(name, revision)),
             weights_sha256=sha256_of_files(safetensors_paths(name, revision=revision)),
         )
 
@@ -169,26 +157,68 @@ class PeAv:
         Raises:
             ValueError: wrong shapes.
         """
-        side = self._picture.side_px
         if wave_T.ndim != 1 or not len(wave_T):
             raise ValueError(f"PE-AV needs a mono sound as (T,), got shape {tuple(wave_T.shape)}")
-        if frames_NSSC.ndim != 4 or frames_NSSC.shape[1:] != (side, side, 3) or not len(frames_NSSC):
-            raise ValueError(f"PE-AV needs frames as (N, {side}, {side}, 3), got shape {tuple(frames_NSSC.shape)}")
-        device = self._model.device
-        # Filled up by mirroring, as transformers' extractor does.
-        filled_T = np.pad(wave_T.cpu().numpy(), (0, -len(wave_T) % self._step), "reflect")
-        mean, deviation = (
-            torch.tensor(value, device=device) for value in (self._picture.mean, self._picture.deviation)
-        )
-        colour_NSSC = (frames_NSSC.to(device).float() / 255 - mean) / deviation
         answer = self._model(
-            input_values=torch.from_numpy(filled_T).to(device)[None, None],
-            pixel_values_videos=colour_NSSC.permute(0, 3, 1, 2)[None],
+            input_values=filled(wave_T[None], self._step, self._model.device),
+            pixel_values_videos=colours(frames_NSSC[None], self._picture, self._model.device),
         )
         return float(answer.logits_audio_video[0, 0])
 
 
-def _video_processor(name: str, revision: str | None) -> dict[str, Any]:
+def load_network(name: str, revision: str | None) -> PeAudioVideoModel:
+    """The whole network in float32 on the CPU, from a folder or the Hub.
+
+    Raises:
+        ImportError: timm or torchvision are not installed; says how.
+        OSError: Files are missing.
+        ValueError: The weights do not belong to the configuration.
+    """
+    missing = [library for library in LIBRARIES if find_spec(library) is None]
+    if missing:
+        raise ImportError(f"PE-AV needs {' and '.join(missing)}: {INSTALL}")
+    model, loading = PeAudioVideoModel.from_pretrained(
+        name, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+    )
+    if loading["missing_keys"]:
+        lacking = sorted(loading["missing_keys"])
+        raise ValueError(
+            f"the weights of {name} lack {len(lacking)} tensors of PeAudioVideoModel, the first is {lacking[0]}; "
+            "they would be random, so the network is refused"
+        )
+    return model
+
+
+def filled(wave_BT: Tensor, step: int, device: torch.device) -> Tensor:
+    """Sounds (B, T) as the network reads them, (B, 1, a multiple of `step`).
+
+    Source: transformers' `PeAudioFeatureExtractor`, which fills up by mirroring.
+
+    Raises:
+        ValueError: Not (B, T), or without a sample.
+    """
+    if wave_BT.ndim != 2 or not wave_BT.shape[1]:
+        raise ValueError(f"PE-AV needs mono sounds as (B, T), got shape {tuple(wave_BT.shape)}")
+    padded = np.pad(wave_BT.cpu().numpy(), ((0, 0), (0, -wave_BT.shape[1] % step)), "reflect")
+    return torch.from_numpy(padded).to(device)[:, None]
+
+
+def colours(frames_BNSSC: Tensor, picture: PictureConfig, device: torch.device) -> Tensor:
+    """Frames (B, N, S, S, 3) uint8 as the network sees them, (B, N, 3, S, S) float32.
+
+    Raises:
+        ValueError: Frames of another size, or none.
+    """
+    side = picture.side_px
+    if frames_BNSSC.ndim != 5 or frames_BNSSC.shape[2:] != (side, side, 3) or not frames_BNSSC.shape[1]:
+        shape = tuple(frames_BNSSC.shape[1:])
+        raise ValueError(f"PE-AV needs frames as (N, {side}, {side}, 3), got shape {shape}")
+    mean, deviation = (torch.tensor(value, device=device) for value in (picture.mean, picture.deviation))
+    colour_BNSSC = (frames_BNSSC.to(device).float() / 255 - mean) / deviation
+    return colour_BNSSC.permute(0, 1, 4, 2, 3)
+
+
+def video_processor(name: str, revision: str | None) -> dict[str, Any]:
     """The JSON of transformers' video processor: a file of its own, or a part of the whole processor's."""
     for file, part in (("video_preprocessor_config.json", None), ("processor_config.json", "video_processor")):
         path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)

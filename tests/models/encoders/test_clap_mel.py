@@ -76,6 +76,27 @@ def test_batch_equals_one_by_one():
     torch.testing.assert_close(mel(wave_BT), torch.cat([mel(wave_T[None]) for wave_T in wave_BT]), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_nothing_and_are_left_as_they_were(threads):
+    mel = ClapMel(ClapMelConfig(window_s=1.0))
+    wave_BT = torch.from_numpy(np.stack([noise(1.0) * gain for gain in (0.1, 0.5, 1.0)]))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = mel(wave_BT)
+        torch.set_num_threads(threads)
+        assert torch.equal(mel(wave_BT), alone)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_bands_that_hear_no_bin_are_silent():
+    with pytest.warns(UserWarning, match="all zero"):
+        mel = ClapMel(ClapMelConfig(window_s=1.0, f_min_hz=50.0, f_max_hz=60.0, mel_bins=1))
+    assert torch.all(mel(torch.from_numpy(noise(1.0))[None]) == -100.0)
+
+
 @pytest.mark.parametrize("shape", [(1, 480_001), (1, 0), (480,), (0, 480), (1, 1, 480)])
 def test_wrong_shapes_are_refused(shape):
     with pytest.raises(ValueError, match="CLAP's log-mel needs"):
