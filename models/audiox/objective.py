@@ -1,7 +1,8 @@
 """What one training step of AudioX minimises: the error of the predicted v at a drawn time, under masked conditions.
 
 Every number a sample draws (which modalities it is shown, its time, its noise, its task, what is hidden) comes from its
-own generator, in this order, so that it does not depend on the rest of the batch nor on the device.
+own generator, in this order, so that it does not depend on the rest of the batch nor on the device. What depends on
+whether a batch has pictures at all is drawn last.
 
 Legend: B batch, F latent frames, D latent channels, N pictures, P features of a picture, L text tokens, S width of a
 teacher's vectors.
@@ -77,9 +78,8 @@ class AudioXObjective:
         t_B = torch.tensor([self.settings.times.draw(rng) for rng in rngs], device=x_BFD.device)
         noise_BFD = drawn_noise(rngs, x_BFD)
         tasks = self._tasks(batch, rngs)
-        features = self._features(batch, tasks, rngs)
-        if any(task.audio for task in tasks):
-            features = replace(features, audio=self._prompt(network, x_BFD, batch, tasks, rngs))
+        prompt = self._prompt(network, x_BFD, batch, tasks, rngs)
+        features = replace(self._features(batch, tasks, rngs), audio=prompt)
         features = features.keeping(
             _flags((keep[0] and task.text for keep, task in zip(keeps, tasks, strict=True)), x_BFD),
             _flags((keep[1] and task.video for keep, task in zip(keeps, tasks, strict=True)), x_BFD),
@@ -107,9 +107,9 @@ class AudioXObjective:
         return [task_of(type_) if type_ else task for type_, task in zip(types, drawn, strict=True)]
 
     def _features(self, batch: Batch, tasks: Sequence[Task], rngs: Sequence[np.random.Generator]) -> Features:
-        frames = batch["frames"]
+        frames, places = batch["frames"], [float(rng.random()) for rng in rngs]
         if frames is not None and any(task.is_still for task in tasks):
-            frames = _stilled(frames, tasks, rngs)
+            frames = _stilled(frames, tasks, places)
         features = self.encoders.features(batch["texts"], frames, batch["has_frames"])
         masking = self.settings.masking
         if masking is None:
@@ -129,18 +129,24 @@ class AudioXObjective:
         batch: Batch,
         tasks: Sequence[Task],
         rngs: Sequence[np.random.Generator],
-    ) -> AudioPrompt:
+    ) -> AudioPrompt | None:
         """Prompts of sound: what sounded before where a task wants it and it is known, else the sound with a gap."""
+        masking = self.settings.masking or Masking()
+        gaps = [masking.audio.draw(rng, x_BFD.shape[1]) for rng in rngs]
+        stays = [self.settings.drop.draw_audio(rng) for rng in rngs]
+        if not any(task.audio for task in tasks):
+            return None
+        if not network.config.adapters.audio:
+            raise ValueError(
+                "a row trains a prompt of sound, and this network reads none: give its config adapters.audio"
+            )
         knows = [False] * len(rngs) if batch.get("before") is None else batch["has_before"].tolist()
         before = [task.is_music and known for task, known in zip(tasks, knows, strict=True)]
         latents_BFD = x_BFD
         if any(before):
             earlier_BFD = network.scale.scaled(batch["before"])
             latents_BFD = torch.where(_flags(before, x_BFD)[:, None, None], earlier_BFD, x_BFD)
-        masking = self.settings.masking or Masking()
-        gaps = [masking.audio.draw(rng, x_BFD.shape[1]) for rng in rngs]
         gaps = [np.ones_like(gap) if is_before else gap for gap, is_before in zip(gaps, before, strict=True)]
-        stays = [self.settings.drop.draw_audio(rng) for rng in rngs]
         return AudioPrompt(
             latents_BFD=latents_BFD,
             has_B=_flags((task.audio and stay for task, stay in zip(tasks, stays, strict=True)), x_BFD),
@@ -171,14 +177,14 @@ def drawn_noise(rngs: Sequence[np.random.Generator], like_BFD: Tensor) -> Tensor
     return torch.from_numpy(noise).to(like_BFD.device)
 
 
-def _stilled(frames_BNHW3: Tensor, tasks: Sequence[Task], rngs: Sequence[np.random.Generator]) -> Tensor:
-    """The pictures, but one of them all the time for samples whose task is a still one."""
+def _stilled(frames_BNHW3: Tensor, tasks: Sequence[Task], places: Sequence[float]) -> Tensor:
+    """The pictures, but one of them all the time for samples whose task is a still one: at a place from 0 to 1."""
     count = frames_BNHW3.shape[1]
-    picked = [np.arange(count)] * len(rngs)
-    for row, (task, rng) in enumerate(zip(tasks, rngs, strict=True)):
+    picked = [np.arange(count)] * len(tasks)
+    for row, (task, place) in enumerate(zip(tasks, places, strict=True)):
         if task.is_still:
-            picked[row] = np.full(count, rng.integers(count))
-    rows = torch.arange(len(rngs), device=frames_BNHW3.device)[:, None]
+            picked[row] = np.full(count, int(place * count))
+    rows = torch.arange(len(tasks), device=frames_BNHW3.device)[:, None]
     return frames_BNHW3[rows, torch.from_numpy(np.stack(picked)).to(frames_BNHW3.device)]
 
 

@@ -206,12 +206,24 @@ def audiox_base(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frozen:
+    """What a run needs and does not train.
+
+    Attributes:
+        codec: Whose latents the batches hold.
+        sources: Of the encoders of conditions.
+    """
+
+    codec: Codec
+    sources: ConditionSources
+
+
 def train_audiox(
     recipe: AudioXRecipe,
     batch_at: RowsAt,
     *,
-    codec: Codec,
-    sources: ConditionSources,
+    frozen: Frozen,
     folder: Path,
     data: Mapping[str, Any],
     world: World,
@@ -223,8 +235,7 @@ def train_audiox(
     Args:
         recipe: What to train.
         batch_at: Rows of batch b; see `AudioXObjective` for what is in it.
-        codec: Whose latents the batches hold.
-        sources: Of the frozen encoders.
+        frozen: What is not trained.
         folder: Of the run.
         data: What the batches are made of, as JSON; a run is not resumed with other data.
         world: The processes that train together.
@@ -242,18 +253,13 @@ def train_audiox(
     for name in _HOW:
         del settings["training"][name]
     if world.is_first:
-        asked = {"recipe": settings, "codec": codec.identity(), "sources": asdict(sources), "data": dict(data)}
-        open_run(folder, asked)
+        made_of = {"codec": frozen.codec.identity(), "sources": asdict(frozen.sources), "data": dict(data)}
+        open_run(folder, {"recipe": settings, **made_of})
     world.wait()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        network = AudioXNetwork(recipe.network)
-    network.scale.fit(batch_at(number, range(recipe.batch_clips))["latents"] for number in range(_SCALE_BATCHES))
-    network.to(world.device)
-    encoders = sources.encoders(world.device)
+    encoders = frozen.sources.encoders(world.device)
     rows = world.rows(recipe.batch_clips)
     state = train(
-        network,
+        _new_network(recipe, batch_at).to(world.device),
         AudioXObjective(recipe.objective, encoders),
         lambda number: batch_at(number, rows),
         recipe.training,
@@ -267,6 +273,15 @@ def train_audiox(
     averaged = state.ema.network
     if not isinstance(averaged, AudioXNetwork):
         raise TypeError(f"the averaged network is a {type(averaged).__name__}, not an AudioXNetwork")
-    model = AudioX(averaged, codec=codec, encoders=encoders, path=recipe.objective.path)
-    model.save_pretrained(folder / "model", sources)
+    model = AudioX(averaged, codec=frozen.codec, encoders=encoders, path=recipe.objective.path)
+    model.save_pretrained(folder / "model", frozen.sources)
     return model
+
+
+def _new_network(recipe: AudioXRecipe, batch_at: RowsAt) -> AudioXNetwork:
+    """A network as it is before its first step, which knows the scale of the latents."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.training.seed)
+        network = AudioXNetwork(recipe.network)
+    network.scale.fit(batch_at(number, range(recipe.batch_clips))["latents"] for number in range(_SCALE_BATCHES))
+    return network

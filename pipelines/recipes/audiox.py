@@ -12,6 +12,7 @@ from models.audiox.conditioning import FramePatches
 from models.audiox.encoder_source import ConditionSources, EncoderSource
 from models.audiox.recipes import (
     AudioXRecipe,
+    Frozen,
     audiox_base,
     audiox_small,
     audiox_tiny,
@@ -163,8 +164,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
         model = train_audiox(
             recipe,
             batches_of(samples, samples.plan(batch_size=recipe.batch_clips, seed=seed)),
-            codec=loaded,
-            sources=conditions,
+            frozen=Frozen(codec=loaded, sources=conditions),
             folder=folder,
             data=data_identity(sources, seconds=seconds),
             world=world,

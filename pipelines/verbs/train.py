@@ -121,7 +121,7 @@ def train(
         generation: Name of its shards, where `data` names none.
         text_encoder: CLAP or T5 by name on the Hub or by folder; the dataset's own clap-tiny when not given.
         codec: A codec by folder, or an AutoencoderOobleck on the Hub; a closed-form one fitted here when not given.
-        seconds: Length of a training sample, s; 4 when not given.
+        seconds: Length of a training sample, s; the recipe's own when not given.
         clips: Clips seen in all; the recipe's own number when not given.
         seed: Of everything random.
         out: Folder of the run; DATASET/runs/RECIPE when not given.

@@ -197,13 +197,12 @@ def test_masks_and_tasks_of_a_sample_do_not_depend_on_the_batch(hearing, batch, 
         tasks=TaskMix(weights={"text": 1, "video": 1, "image": 1, "audio": 1, "uni": 1}),
     )
     objective = AudioXObjective(settings, encoders)
-    given = {**batch, "texts": ["rain falls on the roof", "a siren"], "has_frames": torch.tensor([True, True])}
-    for first in range(6):
+    given = {**batch, "texts": ["rain falls on the roof", "a siren"]}
+    for first in range(12):
         together = objective(hearing, given, sample_rngs(5, first, 2)).loss
-        alone = [
-            objective(hearing, {name: value[row : row + 1] for name, value in given.items()}, [rng]).loss
-            for row, rng in enumerate(sample_rngs(5, first, 2))
-        ]
+        rows = [{name: value[row : row + 1] for name, value in given.items()} for row in range(2)]
+        rows[1]["frames"] = None
+        alone = [objective(hearing, row, [rng]).loss for row, rng in zip(rows, sample_rngs(5, first, 2), strict=True)]
         torch.testing.assert_close(torch.stack(alone).mean(), together)
 
 
@@ -217,3 +216,11 @@ def test_the_distillation_is_added_by_its_weight(hearing, batch, encoders):
     assert float(result.loss) == pytest.approx(plain + 0.5 * total, rel=1e-5)
     with pytest.raises(ValueError, match="no teachers"):
         loss_of(hearing, encoders, batch, settings)
+
+
+def test_a_network_that_hears_nothing_is_not_trained_on_prompts_of_sound(network, batch, encoders):
+    given = {**batch, "types": ["audio_condition-audio", "text_condition-audio"]}
+    with pytest.raises(ValueError, match="this network reads none"):
+        loss_of(network, encoders, given, ObjectiveSettings())
+    with pytest.raises(ValueError, match="smell_condition-audio"):
+        loss_of(network, encoders, {**batch, "types": ["smell_condition-audio", ""]}, ObjectiveSettings())

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from models.audiox.conditioning import AudioPrompt, Features
+from models.audiox import AudioX
+from models.audiox.conditioning import AudioPrompt, ConditionEncoders, Features
 from models.audiox.network import AudioXConfig, AudioXTransformer
 from models.audiox.published import load_published, load_transformer, transformer_config
+from models.audiox.sampling import Sampling
 
 DIT = {
     "io_channels": 4,
@@ -221,6 +223,37 @@ def as_published(frames_BNPV, state):
     h = norm(h, (64,), own["Temp_transformer.norm.weight"], own["Temp_transformer.norm.bias"])
     table = h.transpose(0, 1).reshape(PICTURES * PATCHES, 64).contiguous().view(-1, PICTURES * PATCHES)
     return (table @ own["proj.weight"].T + own["proj.bias"]).view(1, TOKENS, 64)
+
+
+class Words:
+    text_width = 64
+
+    def text_tokens(self, texts):
+        return torch.ones(len(texts), 2, 64), torch.ones(len(texts), 2, dtype=torch.bool)
+
+
+class Pictures:
+    pictures, frame_width, frame_patches = PICTURES, 64, PATCHES
+
+    def frame_features(self, frames_BNHW3):
+        return frames_BNHW3.float().mean((2, 3, 4))[..., None, None].expand(-1, -1, PATCHES, 64) / 255
+
+
+class Sources:
+    def encoders(self, device):
+        return ConditionEncoders(Words(), Pictures(), device)
+
+
+def test_a_published_model_makes_sound_from_any_mix(published, codec, tmp_path):
+    (checkpoint,) = (path for path in tmp_path.iterdir() if path.stem == "model")
+    model = AudioX.from_published(checkpoint, tmp_path / "config.json", codec=codec, sources=Sources())
+    frames = torch.randint(0, 256, (1, 4, 8, 8, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    settings = {"seconds": 0.12, "steps": 4, "guidance": 7.0, "sampling": Sampling(times="exponential", rescale=0.5)}
+    plain = model.generate(["rain"], **settings)
+    assert plain.shape == (1, 1, 120)
+    assert bool(plain.isfinite().all())
+    for more in ({"video": frames}, {"image": frames[:, 0]}, {"audio": torch.ones(1, 1, 120) / 2}):
+        assert float((model.generate(["rain"], **more, **settings) - plain).abs().max()) > 1e-6
 
 
 def test_a_tensor_of_a_conditioner_that_is_not_known_is_said(theirs, tmp_path):

@@ -11,7 +11,7 @@ import torch
 
 from models.audiox import AudioX
 from models.audiox.network import AudioXNetwork
-from models.audiox.recipes import AudioXRecipe, audiox_base, audiox_small, audiox_tiny, train_audiox
+from models.audiox.recipes import AudioXRecipe, Frozen, audiox_base, audiox_small, audiox_tiny, train_audiox
 from models.training.loop import Watchers
 from models.training.world import World
 
@@ -61,8 +61,7 @@ def run(recipe, codec, sources, tmp_path):
         return train_audiox(
             recipe,
             batch_at,
-            codec=codec,
-            sources=sources,
+            frozen=Frozen(codec=codec, sources=sources),
             folder=tmp_path / name,
             data={"name": data},
             world=World(device=torch.device("cpu")),
