@@ -6,7 +6,7 @@ export FOUNDSOUND_REAL_DATA ?= ../shared/data
 export RAY_USAGE_STATS_ENABLED := 0
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: quickstart test test-slow check bench real clean
+.PHONY: quickstart test test-slow check bench bench-gpu real clean
 
 quickstart: .venv/user
 	$(BIN)/foundsound quickstart
@@ -24,6 +24,11 @@ check: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks
+
+# With the machine's own torch, which knows its GPU: needs only what `models` needs, and says what it lacks.
+GPU_PYTHON ?= $(PYTHON)
+bench-gpu:
+	$(GPU_PYTHON) -m benchmarks.dit
 
 real: .venv/dev
 	$(BIN)/python -m pytest -m real -n 0 -s -rs tests/test_real.py tests/models/encoders tests/pipelines/test_weights.py

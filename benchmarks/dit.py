@@ -4,14 +4,19 @@ The same inputs, precision, batch and optimizer (fused AdamW); that both are the
 `tests/models/audiox/test_published.py`. Beside it, how much of the speed of bare matrix products at the network's own
 shapes a step reaches, and on a GPU the share of the device's peak (MFU) of the base recipe's transformer at 10 s.
 
-    python -m benchmarks.dit        needs only torch, diffusers and numpy, and prints JSON
+    python -m benchmarks.dit        on a GPU; needs only torch, diffusers, transformers and numpy; writes
+                                    benchmarks/results/dit-DEVICE.json
 """
 
 import json
 import platform
+import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -200,6 +205,25 @@ def products_flops_per_s(sizes: Sizes, device: torch.device) -> float:
     return sum(2.0 * a.shape[0] * a.shape[1] * b.shape[1] for a, b in products) / seconds
 
 
+def main() -> int:
+    """Measure on a GPU and write the result, named for the device."""
+    missing = [name for name in ("diffusers", "transformers", "safetensors") if find_spec(name) is None]
+    if missing:
+        print(f"missing here: {', '.join(missing)}; pip install {' '.join(missing)}", file=sys.stderr)
+        return 1
+    if not torch.cuda.is_available():
+        print(
+            f"torch {torch.__version__} sees no GPU here; `python -m benchmarks dit` measures on the CPU",
+            file=sys.stderr,
+        )
+        return 1
+    result: dict[str, Any] = {**measure(), "torch": torch.__version__, "cuda": torch.version.cuda}
+    text = json.dumps(result, indent=2) + "\n"
+    device = re.sub(r"[^a-z0-9]+", "-", str(result["device"]).lower()).strip("-")
+    (Path(__file__).parent / "results" / f"dit-{device}.json").write_text(text, encoding="utf-8")
+    print(text, end="")
+    return 0
+
+
 if __name__ == "__main__":
-    result: dict[str, Any] = {**measure(), "torch": torch.__version__}
-    print(json.dumps(result, indent=1))
+    sys.exit(main())

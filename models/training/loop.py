@@ -135,36 +135,22 @@ def train(
     """
     world = world or World(device=next(network.parameters()).device)
     execution, watchers = execution or Execution(), watchers or Watchers()
-    newest = next(reversed(checkpoints_in(folder / "checkpoints")), None)
-    is_over = newest is not None and read_progress(newest)["clips_seen"] >= settings.total_clips
-    flops = None if is_over else flops_a_clip(network, objective, batch_at(0), seed=settings.seed)
+    yardstick = _yardstick(network, objective, batch_at, settings, folder, world)
     state = starting_state(network, settings, world=world, execution=execution)
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep, world=world))
         checkpoints.restore(state)
         prepare_blocks(network, execution)
-        peak = peak_flops(world.device)
+        notice = watchers.notice or (lambda text: None)
         run = _Run(
             state=state,
             settings=settings,
             gradients=Gradients(
-                network,
-                objective,
-                world=world,
-                execution=execution,
-                seed=settings.seed,
-                notice=watchers.notice or (lambda text: None),
+                network, objective, world=world, execution=execution, seed=settings.seed, notice=notice
             ),
             world=world,
-            meter=Meter(
-                world,
-                Yardstick(
-                    clip_seconds=settings.clip_seconds,
-                    flops_a_clip=flops,
-                    peak_flops=peak * world.size if peak else None,
-                ),
-            ),
+            meter=Meter(world, yardstick),
             log=ReportLog(folder / "log.jsonl", after_step=state.step) if world.is_first else None,
             watchers=watchers,
             folder=folder,
@@ -173,6 +159,20 @@ def train(
         batches = stack.enter_context(Prefetch(batch_at, state.step, threads=execution.loader_threads))
         run.go(batches, checkpoints, stop)
     return state
+
+
+def _yardstick(
+    network: nn.Module, objective: Objective, batch_at: BatchAt, settings: TrainSettings, folder: Path, world: World
+) -> Yardstick:
+    """By what the clips of a run are measured; the work of one is only counted where any is left to do."""
+    newest = checkpoints_in(folder / "checkpoints")[-1:]
+    is_over = any(read_progress(path)["clips_seen"] >= settings.total_clips for path in newest)
+    peak = peak_flops(world.device)
+    return Yardstick(
+        clip_seconds=settings.clip_seconds,
+        flops_a_clip=None if is_over else flops_a_clip(network, objective, batch_at(0), seed=settings.seed),
+        peak_flops=peak * world.size if peak is not None else None,
+    )
 
 
 def starting_state(

@@ -146,21 +146,23 @@ def train(
             execution=machinery.execution(),
             wandb=machinery.wandb,
         )
-        if machinery.workers == 1:
-            facts = run_recipe(recipe, dataset.path, folder, options)
-        else:
-            facts = train_together(
-                run_recipe,
-                {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options},
-                folder=folder,
-                workers=machinery.workers,
-                address=machinery.address,
-            )
+        facts = _facts(
+            {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options}, machinery
+        )
     except ValueError as error:  # `models` imports nothing of ours and raises built-in errors for bad settings
         raise ArgumentError(str(error)) from error
     except FloatingPointError as error:
         raise StoppedError(f"training stopped: {error}") from error
     return TrainResult(folder, facts, time.perf_counter() - begun) if _is_first() else None
+
+
+def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
+    """What a run has to say, in this process or in workers."""
+    if machinery.workers == 1:
+        return run_recipe(**asked)
+    return train_together(
+        run_recipe, asked, folder=asked["folder"], workers=machinery.workers, address=machinery.address
+    )
 
 
 def _is_plain(source: Source) -> bool:
