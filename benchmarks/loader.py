@@ -1,4 +1,4 @@
-"""Training samples a second: 10 s latents and captions in batches, by two threads, from a cold and from a warm cache.
+"""Training samples a second: 10 s latents, captions and their tokens, by two threads, from a cold and a warm cache.
 
 The peer is `fio` (Debian's package) reading records of the same size at random from the same kind of file with as many
 jobs: what the disk gives. It is left out, and said so, where `fio` is not installed. Beside the ratio: samples a second
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ from benchmarks import Measured
 from curation.blobs import BlobReader, BlobWriter
 from curation.dataset import Dataset
 from curation.encode import pack_jpegs
-from curation.latents import LatentClips, Lengths
+from curation.latents import LatentClips, Lengths, Members, StoredLatents
 from curation.samples import Samples, Source
+from curation.stored_conditions import TextTokens
 
 FRAMES, CHANNELS = 215, 64
 """Of 10 s as Oobleck has them at 44.1 kHz: 27,520 bytes in float16."""
 
-RECORD_BYTES = FRAMES * CHANNELS * 2
+TOKENS, TOKEN_CHANNELS = 16, 768
+"""Of a caption as T5-base has them: 24,576 bytes in float16. Ours: captions of a dozen words."""
+
+RECORD_BYTES = (FRAMES * CHANNELS + TOKENS * TOKEN_CHANNELS) * 2
 CLIPS, PICTURED_CLIPS, BATCH, THREADS = 60_000, 500, 64, 2
 LENGTHS = Lengths(latent_frames=(FRAMES,), latent_rate_hz=44_100 / 2048, frame_rate_hz=0.8)
 
@@ -36,12 +41,12 @@ LENGTHS = Lengths(latent_frames=(FRAMES,), latent_rate_hz=44_100 / 2048, frame_r
 def measure() -> Measured:
     with tempfile.TemporaryDirectory(dir=os.environ.get("FOUNDSOUND_BENCH_DISK")) as name:
         folder = Path(name)
-        samples, file = made(folder, CLIPS, pictured=False)
-        cold = samples_a_second(samples, file, batches=CLIPS // BATCH)
-        warm = max(samples_a_second(samples, None, batches=CLIPS // BATCH) for _ in range(2))
+        samples, files = made(folder, CLIPS, pictured=False)
+        cold = samples_a_second(samples, files, batches=CLIPS // BATCH)
+        warm = max(samples_a_second(samples, (), batches=CLIPS // BATCH) for _ in range(2))
         peer = fio_records_a_second(folder)
         pictured, _ = made(folder / "pictured", PICTURED_CLIPS, pictured=True)
-        with_pictures = samples_a_second(pictured, None, batches=PICTURED_CLIPS // BATCH)
+        with_pictures = samples_a_second(pictured, (), batches=PICTURED_CLIPS // BATCH)
     found: Measured = {
         "ratio": cold / peer if peer is not None else float("nan"),
         "peer": "fio, random reads of the same size, cold" if peer is not None else "none: fio is not installed",
@@ -52,27 +57,40 @@ def measure() -> Measured:
     return found if peer is None else {**found, "peer_records_a_second": peer}
 
 
-def made(folder: Path, clips: int, *, pictured: bool) -> tuple[Samples, Path]:
-    """Clips of random latents in one blob, a caption each, and the blob's file."""
+def made(folder: Path, clips: int, *, pictured: bool) -> tuple[Samples, list[Path]]:
+    """Clips of random latents in one blob, a caption each with its tokens in another, and the blobs' files."""
     dataset = Dataset.create(folder / "dataset")
     root = dataset.root("latents")
     rng = np.random.default_rng(0)
     kind = np.iinfo(np.uint16).max // 4  # bits of float16 numbers below 1
     rows: list[dict[str, Any]] = []
-    with BlobWriter(root) as writer:
+    said: list[dict[str, Any]] = []
+    with BlobWriter(root) as writer, BlobWriter(root / "text") as texts:
         jpegs = pack_jpegs(_pictures()) if pictured else None
-        for number in range(clips):
+        for _ in range(clips):
             latents = rng.integers(0, kind, (FRAMES, CHANNELS), np.uint16).view(np.float16)
             ref = writer.append(latents)
-            row = {"key": f"{number:016x}", "texts": [f"caption {number}"], "blob": ref.blob}
+            place_of_text = texts.append(latents.ravel()[: TOKENS * TOKEN_CHANNELS].reshape(TOKENS, TOKEN_CHANNELS))
+            said.append({"blob": f"text/{place_of_text.blob}", "tokens_offset_bytes": place_of_text.offset_bytes})
+            said[-1] |= {"tokens": TOKENS, "token_channels": TOKEN_CHANNELS}
+            row: dict[str, Any] = {"blob": ref.blob}
             row |= {"latents_offset_bytes": ref.offset_bytes, "latent_frames": FRAMES, "latent_channels": CHANNELS}
             row |= {"frames": 0, "frames_offset_bytes": None, "frames_size_bytes": None, "frame_size_px": 224}
             if jpegs is not None:
                 place = writer.append(jpegs).offset_bytes
                 row |= {"frames": 8, "frames_offset_bytes": place, "frames_size_bytes": len(jpegs)}
             rows.append(row)
-    source = Source(dataset=dataset)
-    return Samples([source], [LatentClips(BlobReader(root), pa.Table.from_pylist(rows))], LENGTHS), root.path / ref.blob
+    reader, every = BlobReader(root), np.arange(clips)
+    members = Members(
+        keys=pa.array([f"{number:016x}" for number in range(clips)]),
+        texts=pa.array([[f"caption {number}"] for number in range(clips)], pa.large_list(pa.large_string())),
+        earlier=np.full(clips, -1),
+        wanted=every,
+    )
+    tokens = TextTokens(reader, pa.Table.from_pylist(said), every)
+    found = LatentClips(members, StoredLatents(reader, pa.Table.from_pylist(rows)), tokens=tokens)
+    files = [root.path / ref.blob, root.path / "text" / texts.blob]
+    return Samples([Source(dataset=dataset)], [found], LENGTHS), files
 
 
 def _pictures() -> np.ndarray:
@@ -82,11 +100,11 @@ def _pictures() -> np.ndarray:
     return np.asarray((coarse * 0.9 + rng.integers(0, 25, coarse.shape)).astype(np.uint8))
 
 
-def samples_a_second(samples: Samples, cold: Path | None, *, batches: int) -> float:
-    """Rate of whole batches made by threads; `cold` is a file that is dropped from the cache first."""
+def samples_a_second(samples: Samples, cold: Sequence[Path], *, batches: int) -> float:
+    """Rate of whole batches made by threads; `cold` are files that are dropped from the cache first."""
     plan = samples.plan(batch_size=BATCH, seed=0)
-    if cold is not None:
-        drop(cold)
+    for file in cold:
+        drop(file)
     with ThreadPoolExecutor(THREADS) as threads:
         begun = time.perf_counter()
         for _ in threads.map(lambda number: samples.batch(plan, number)["latents"].shape, range(batches)):

@@ -2,8 +2,9 @@
 
 A model in this process gets batches of sounds of about one length, so that little of a batch is filling; while it works
 on one, the next is read and resampled by threads, since neither decoding nor the model holds Python's lock. A server
-gets as many questions at once as it may, each clip read shortly before. Answers go into the cache as they come: a kill
-loses none that was finished, even where the batch of the runner was not.
+gets as many questions at once as it may, each clip read shortly before. Answers go into the cache within a quarter of a
+second: of those that were finished a kill loses no more, even where the batch of the runner was not, and nothing else
+loses any.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from captioning.cache import AnswerCache
+from captioning.cache import AnswerCache, AnswersOnTheWay
 from captioning.captioner import AsksSideBySide, Captioner, Question, Sound
 from captioning.prompt import Prompt
 from curation.errors import ClipError
@@ -82,25 +83,25 @@ class Asking:
             for one in asked:
                 one.answers |= {draw: known[pair] for draw, pair in enumerate(one.pairs) if pair in known}
         waiting = [one for one in asked if one.missing()]
-        if isinstance(self._captioner, AsksSideBySide):
-            questions = [
-                Question(load=partial(self._load, one.row), draws=one.missing(), tell=partial(self._told, one))
-                for one in waiting
-            ]
-            self._captioner.ask(questions, self._prompt)
-        else:
-            self._ask_in_batches(waiting)
+        with AnswersOnTheWay(self._cache) as kept:
+            if isinstance(self._captioner, AsksSideBySide):
+                questions = [
+                    Question(
+                        load=partial(self._load, one.row), draws=one.missing(), tell=partial(self._told, kept, one)
+                    )
+                    for one in waiting
+                ]
+                self._captioner.ask(questions, self._prompt)
+            else:
+                self._ask_in_batches(waiting, kept)
 
-    def _told(self, one: Asked, draw: int, answer: str | ClipError, sound: Sound | None) -> None:
-        one.answers[draw] = self._check(answer, sound)
-        self._keep([one], draw)
+    def _told(self, kept: AnswersOnTheWay, one: Asked, draw: int, said: str | ClipError, sound: Sound | None) -> None:
+        """Fill in one answer that was just given."""
+        one.answers[draw] = answer = self._check(said, sound)
+        if isinstance(answer, str):
+            kept.add(one.pairs[draw], answer)
 
-    def _keep(self, asked: Sequence[Asked], draw: int) -> None:
-        if self._cache:
-            said = ((one.pairs[draw], one.answers.get(draw)) for one in asked)
-            self._cache.keep({pair: answer for pair, answer in said if isinstance(answer, str)})
-
-    def _ask_in_batches(self, waiting: Sequence[Asked]) -> None:
+    def _ask_in_batches(self, waiting: Sequence[Asked], kept: AnswersOnTheWay) -> None:
         lengths_s = list(self._readers.map(self._length_s, [one.row for one in waiting]))
         order = sorted(range(len(waiting)), key=lambda place: lengths_s[place] or 0.0)
         batches = [[waiting[place] for place in order[n : n + self._batch]] for n in range(0, len(order), self._batch)]
@@ -108,12 +109,12 @@ class Asking:
         for number, batch in enumerate(batches):
             reading = ahead or self._read(batch)
             ahead = self._read(batches[number + 1]) if number + 1 < len(batches) else []
-            self._ask_batch(batch, [future.result() for future in reading])
+            self._ask_batch(batch, [future.result() for future in reading], kept)
 
     def _read(self, batch: Sequence[Asked]) -> list[Future[Sound | ClipError]]:
         return [self._readers.submit(self._load, one.row) for one in batch]
 
-    def _ask_batch(self, batch: Sequence[Asked], sounds: Sequence[Sound | ClipError]) -> None:
+    def _ask_batch(self, batch: Sequence[Asked], sounds: Sequence[Sound | ClipError], kept: AnswersOnTheWay) -> None:
         """All draws of a batch; what could not be read is answered by that."""
         heard: list[tuple[Asked, Sound]] = []
         for one, sound in zip(batch, sounds, strict=True):
@@ -126,5 +127,4 @@ class Asking:
             if missing:
                 answers = self._captioner.caption([sound for _, sound in missing], self._prompt, draw)
                 for (one, sound), answer in zip(missing, answers, strict=True):
-                    one.answers[draw] = self._check(answer, sound)
-                self._keep([one for one, _ in missing], draw)
+                    self._told(kept, one, draw, answer, sound)

@@ -16,13 +16,13 @@ import soundfile
 
 from captioning.asking import Asked, Asking
 from captioning.cache import AnswerCache, question_sha256
-from captioning.captioner import Captioner, CaptionerIdentity, Sound
+from captioning.captioner import Captioner, CaptionerIdentity, Sound, unended
 from captioning.facts.hints import Hints
 from captioning.picture import seen
 from captioning.prompt import Prompt
 from captioning.sound import heard
 from captioning.structure import parse_structure
-from captioning.text_scores import echo_ratio, other_language
+from captioning.text_scores import is_echo, other_language
 from curation.annotated import ANNOTATED
 from curation.errors import ArgumentError, ClipError, Code
 from curation.media import MediaStore
@@ -43,8 +43,8 @@ _LABELS_SHA256 = f"sha256(array_to_string({_LABELS}, chr(0)))"
 """Hash of the labels, joined by NUL, which no label holds (`manifest` refuses it)."""
 
 
-MAX_ECHO = 0.5
-"""An answer of which more than this share stands in the prompt says nothing. Source: ours."""
+TOKEN_CHARACTERS = 16
+"""Tokens of any text have fewer characters on average. Source: ours; of English words they have about 4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +194,13 @@ class Caption(Stage):
         ]
 
     def _checked(self, answer: str | ClipError, sound: Sound | None) -> str | ClipError:
-        """A model's answer unless it only repeats what was asked; of a structured prompt its object as JSON."""
+        """A model's answer unless it is too long or echoes the prompt; of a structured prompt its object as JSON."""
         if isinstance(answer, ClipError) or not self._is_paid:
             return answer
-        if echo_ratio(answer, self.prompt.text) > MAX_ECHO:
+        tokens = self.captioner.decoding.get("max_new_tokens")  # a server may not heed it
+        if tokens is not None and (len(answer.split()) > tokens or len(answer) > TOKEN_CHARACTERS * tokens):
+            return unended(answer, tokens)
+        if is_echo(answer, self.prompt.text):
             return ClipError(Code.BAD_CAPTION, f"the answer repeats the prompt: {answer[:80]!r}")
         if not self.prompt.is_structured:
             return self._in_language(answer)

@@ -119,8 +119,7 @@ class Question:
     Args:
         load: Reads the clip, or says why it cannot be; it may be called in any thread.
         draws: The answers that are wanted, by number, in rising order.
-        tell: Gets each answer, by number of its draw, as soon as it is there; it may be called in any thread, and twice
-            with the same answer.
+        tell: Gets each answer, by number of its draw, as soon as it is there; it may be called in any thread.
     """
 
     load: Callable[[], Sound | ClipError]

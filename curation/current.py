@@ -74,7 +74,7 @@ def variants(dataset: Dataset, using: Mapping[str, str]) -> dict[str, tuple[str,
     found: dict[str, tuple[str, str]] = {}
     for stage in dataset.stages():
         labels = sorted(dataset.current_facts(stage))
-        if stage in ("fetch", "segment", "embed_text"):  # not one row a clip
+        if stage in ("fetch", "segment", "embed_text", "encode_text"):  # not one row a clip
             continue
         if len(labels) == 1:
             found[stage] = (stage, labels[0])

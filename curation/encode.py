@@ -8,7 +8,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, BinaryIO, ClassVar, Literal, Protocol
 
 import av
 import numpy as np
@@ -56,19 +56,19 @@ def with_channels(wave_TC: np.ndarray, channels: int) -> np.ndarray:
     return np.ascontiguousarray(np.stack([mean_T] * channels))
 
 
-def read_sound(path: Path, sample_rate_hz: int, channels: int) -> np.ndarray:
+def read_sound(file: Path | BinaryIO, sample_rate_hz: int, channels: int) -> np.ndarray:
     """A sound file at the rate and with the channels asked for: (channels, T) float32 in [-1, 1]."""
-    wave_TC, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    wave_TC, rate_hz = soundfile.read(file, dtype="float32", always_2d=True)
     if rate_hz != sample_rate_hz:
         wave_TC = soxr.resample(wave_TC, rate_hz, sample_rate_hz, quality="HQ")
     return with_channels(np.asarray(wave_TC, np.float32), channels)
 
 
-def read_frames(path: Path, rate_hz: float, size_px: int) -> np.ndarray:
+def read_frames(file: Path | BinaryIO, rate_hz: float, size_px: int) -> np.ndarray:
     """Square frames of a cut video at a fixed rate: the frame shown at each moment k / rate.
 
     Args:
-        path: A video of the media store.
+        file: A video of the media store.
         rate_hz: Frames a second.
         size_px: Side of the frames, px; the picture is squeezed to a square, as CLIP-style encoders are fed.
 
@@ -76,7 +76,7 @@ def read_frames(path: Path, rate_hz: float, size_px: int) -> np.ndarray:
         (N, size_px, size_px, 3) uint8, RGB.
     """
     frames: list[np.ndarray] = []
-    with av.open(str(path), options=input_options()) as container:
+    with av.open(str(file) if isinstance(file, Path) else file, options=input_options()) as container:
         stream = container.streams.video[0]
         for frame in container.decode(stream):
             while frame.time is not None and len(frames) <= frame.time * rate_hz + 1e-6:
@@ -175,11 +175,11 @@ class Encode(Stage):
     def _encode(self, row: Row, codec: SoundEncoder, writer: BlobWriter) -> Outcome:
         sound = self.media.open_path(row["audio_sha256"], ".flac")
         mean, std = codec.encode(read_sound(sound, codec.sample_rate_hz, codec.channels))
-        place = writer.append(_finite(mean, row))
+        place = writer.append(small_latents(mean, row["key"]))
         values = {
             "blob": f"{self.folder_name}/{place.blob}",
             "latents_offset_bytes": place.offset_bytes,
-            "std_offset_bytes": None if std is None else writer.append(_finite(std, row)).offset_bytes,
+            "std_offset_bytes": None if std is None else writer.append(small_latents(std, row["key"])).offset_bytes,
             "latent_frames": mean.shape[0],
             "latent_channels": mean.shape[1],
             "frames": 0,
@@ -196,9 +196,13 @@ class Encode(Stage):
         return Outcome(key=row["key"], values=values)
 
 
-def _finite(latents: np.ndarray, row: Row) -> np.ndarray:
-    """Latents in float16: as many bytes as bfloat16, eight times as fine, and far from its largest number, 65,504."""
+def small_latents(latents: np.ndarray, key: str) -> np.ndarray:
+    """Latents in float16: as many bytes as bfloat16, eight times as fine, and far from its largest number, 65,504.
+
+    Raises:
+        ValueError: Some are not finite; the clip `key` is named.
+    """
     small = latents.astype(np.float16)
     if not np.isfinite(small).all():
-        raise ValueError(f"the codec gave latents that are not finite for clip {row['key']}")
+        raise ValueError(f"the codec gave latents that are not finite for clip {key}")
     return small

@@ -1,13 +1,13 @@
 """The latents, frames and texts of many clips, by number: where each lies, and what is read of it.
 
 Of a clip a span is drawn; the arrays are gathered from blobs through memory maps. Of sound nothing is decoded, of
-pictures only what was stored as JPEG.
+pictures only what was stored as JPEG. Where nothing was encoded, `curation/raw_latents.py` stands in.
 """
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -20,13 +20,14 @@ from curation.errors import ArgumentError
 from curation.selections.where import clips_where
 from curation.shards.batches import Indices
 from curation.shards.reader import Shards
+from curation.stored_conditions import Teachers, TextTokens, numbers
 
 _CLIPS = """
-SELECT shard.key, CASE WHEN len(said.captions) > 0 THEN said.captions WHEN len(said.labels) > 0 THEN said.labels
-        ELSE [''] END AS texts,
-    encoded.* EXCLUDE (key)
-FROM (SELECT *, from_json(json, '{"captions": ["VARCHAR"], "labels": ["VARCHAR"]}') AS said FROM shard) AS shard
-LEFT JOIN encoded USING (key) ORDER BY shard.number"""
+SELECT key, CASE WHEN len(said.captions) > 0 THEN said.captions WHEN len(said.labels) > 0 THEN said.labels
+        ELSE [''] END AS texts, said.prev_clip_id
+FROM (SELECT key, number, from_json(json,
+    '{"captions": ["VARCHAR"], "labels": ["VARCHAR"], "prev_clip_id": "VARCHAR"}') AS said FROM shard)
+ORDER BY number"""
 
 _ENCODED = """
 CREATE TEMP TABLE encoded AS
@@ -68,111 +69,304 @@ class Lengths:
         return max(1, round(self.latent_frames[bucket] * self.frames_of_latent))
 
 
-class LatentClips:
-    """Some clips, in columns: six million take some 2 GB, most of it captions. Any thread may read.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extras:
+    """What a sample has beside latents, frames and a text; each costs reading, so it is asked for.
+
+    Args:
+        before: The latents of what sounded right before the span: of the clip itself, and of the one that ends where
+            it starts, where that is in the generation too.
+        teachers: Name of vectors of sounds, as given to `embed`; None: none.
+        tokens: Name of the tokens of texts, as given to `encode`; None: none.
+    """
+
+    before: bool = False
+    teachers: str | None = None
+    tokens: str | None = None
+
+
+class Latents(Protocol):
+    """The latents and pictures of the clips of a generation, by their number in it. Any thread may read."""
+
+    latent_frames: Indices
+    """How many each clip has; -1 where it has none."""
+
+    def expect(self, clip: int) -> None:
+        """Say that a clip will be read soon."""
+
+    def moments(self, clip: int) -> tuple[Array, Array | None]:
+        """Means and spreads of a clip's latents, (F, D) float16 each; no spreads where the latents are certain."""
+
+    def pictures(self, clip: int, wanted: Indices) -> Array | None:
+        """Some of a clip's pictures, (N, H, W, 3) uint8, the last one where it has fewer; None where it has none."""
+
+
+class StoredLatents:
+    """What the stage `encode` wrote.
 
     Args:
         reader: Of the blobs.
-        table: A row a clip: `key`, `texts`, and the columns of the stage `encode`.
+        table: A row a clip: the columns of the stage `encode`, null where it was not encoded.
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table) -> None:
         self._reader = reader
-        self._keys, self._texts = table["key"].combine_chunks(), table["texts"].combine_chunks()
         blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), _numbers(blobs.indices)
-        self.latent_frames = _numbers(table["latent_frames"])
+        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
+        self.latent_frames = numbers(table["latent_frames"])
         self._places = {
-            name: _numbers(table[name]) if name in table.column_names else np.full(len(table), -1)  # an older dataset
+            name: numbers(table[name]) if name in table.column_names else np.full(len(table), -1)  # an older dataset
             for name in (
                 "latent_channels", "latents_offset_bytes", "std_offset_bytes",
                 "frames", "frames_offset_bytes", "frames_size_bytes", "frame_size_px",
             )
         }  # fmt: skip
 
-    @classmethod
-    def of(cls, dataset: Dataset, generation: str, *, latents: str, where: str | None = None) -> "LatentClips":
-        """The clips of a generation.
-
-        Args:
-            dataset: The dataset.
-            generation: Name of the generation.
-            latents: Name of the latents.
-            where: SQL condition over the dataset's tables; None for all clips.
-
-        Raises:
-            ArgumentError: Some have no such latents.
-        """
-        shards = Shards.open(dataset.root("shards") / generation)
-        kept = None if where is None else pa.array(clips_where(dataset, where), pa.string())
-        tables = []
-        with dataset.connect() as connection:
-            connection.execute(_ENCODED, {"label": latents})
-            for offsets in shards.offsets():
-                table = offsets.select(["key", "json"])
-                table = table.append_column("number", pa.array(range(len(table)), pa.int32()))
-                if kept is not None:
-                    table = table.filter(pc.is_in(table["key"], kept))
-                connection.register("shard", table)
-                tables.append(connection.sql(_CLIPS).to_arrow_table())
-        table = pa.concat_tables(tables)
-        missing = table.filter(pc.is_null(table["blob"]))["key"]
-        if len(missing):
-            raise ArgumentError(
-                f"{len(missing)} of {len(table)} clips of generation {generation!r} of {dataset.path} "
-                f"have no latents {latents!r}, {missing[0]} among them; run `foundsound encode` first"
-            )
-        return cls(BlobReader(dataset.root("latents")), table)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
     def expect(self, clip: int) -> None:
-        """Say that a clip's latents will be read soon."""
-        shape = (int(self.latent_frames[clip]), int(self._places["latent_channels"][clip]))
-        self._reader.expect(self._ref(clip, "latents_offset_bytes", shape, "<f2"))
+        """Have the system begin to read a clip's latents."""
+        self._reader.expect(self._latents(clip, "latents_offset_bytes"))
 
-    def sample(self, clip: int, lengths: Lengths, bucket: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One clip: a span of its latents, the frames of that span, and one of its texts, drawn by `rng`."""
-        length = lengths.latent_frames[bucket]
-        start = int(rng.integers(int(self.latent_frames[clip]) - length + 1))
-        frames = self._frames(clip, start, lengths, bucket) if self._places["frames"][clip] > 0 else None
-        texts = self._texts[clip]
-        text = texts[int(rng.integers(len(texts)))].as_py()
-        latents = self._latents(clip, start, length, rng)
-        return {"key": self._keys[clip].as_py(), "text": text, "latents": latents, "frames": frames}
-
-    def _latents(self, clip: int, start: int, length: int, rng: np.random.Generator) -> Array:
-        """A span of the latents, as they lie in the file; of those with a spread, drawn from it as float32."""
-        mean = self._read(clip, "latents_offset_bytes")[start : start + length]
+    def moments(self, clip: int) -> tuple[Array, Array | None]:
+        """Means and spreads of a clip's latents, as they lie in the file."""
+        mean = self._reader.read(self._latents(clip, "latents_offset_bytes"))
         if self._places["std_offset_bytes"][clip] < 0:
-            return mean
-        std = self._read(clip, "std_offset_bytes")[start : start + length]
-        return np.asarray(mean + std * rng.standard_normal(mean.shape, dtype=np.float32))
+            return mean, None
+        return mean, self._reader.read(self._latents(clip, "std_offset_bytes"))
 
-    def _read(self, clip: int, offset: str) -> Array:
-        shape = (int(self.latent_frames[clip]), int(self._places["latent_channels"][clip]))
-        return self._reader.read(self._ref(clip, offset, shape, "<f2"))
-
-    def _frames(self, clip: int, start: int, lengths: Lengths, bucket: int) -> Array:
-        """The pictures that are seen during a span: (N, H, W, 3) uint8."""
+    def pictures(self, clip: int, wanted: Indices) -> Array | None:
+        """Some of a clip's pictures; None where it has none."""
         count, side = int(self._places["frames"][clip]), int(self._places["frame_size_px"][clip])
-        shown = start * lengths.frames_of_latent + np.arange(lengths.pictures(bucket))
-        shown = np.minimum(shown.astype(int), count - 1)
+        if count < 1:
+            return None
+        shown = np.minimum(wanted, count - 1)
         if side <= JPEG_ABOVE_PX:
             raw = self._reader.read(self._ref(clip, "frames_offset_bytes", (count, side, side, 3), "|u1"))
             return np.asarray(raw[shown])
         size = int(self._places["frames_size_bytes"][clip])
         return decode_jpegs(self._reader.read(self._ref(clip, "frames_offset_bytes", (size,), "|u1")), shown)
 
-    def _ref(self, clip: int, offset: str, shape: tuple[int, ...], dtype: str) -> BlobRef:
+    def _latents(self, clip: int, offset: str) -> BlobRef:
+        return self._ref(clip, offset, (int(self.latent_frames[clip]), int(self._places["latent_channels"][clip])))
+
+    def _ref(self, clip: int, offset: str, shape: tuple[int, ...], dtype: str = "<f2") -> BlobRef:
         blob = self._blobs[self._blob[clip]]
         return BlobRef(blob=blob, offset_bytes=int(self._places[offset][clip]), shape=shape, dtype=dtype)
 
 
-def _numbers(column: pa.ChunkedArray | pa.Array) -> Indices:
-    """A column as int64; -1 where it is null."""
-    return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), -1).to_numpy())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Members:
+    """The clips of a generation that are wanted.
+
+    Args:
+        keys: clip_id of every clip of the generation.
+        texts: The texts of each.
+        earlier: Number of the clip that ends where each starts, -1 where the generation has none.
+        wanted: Numbers of those that are wanted.
+    """
+
+    keys: pa.StringArray
+    texts: pa.LargeListArray
+    earlier: Indices
+    wanted: Indices
+
+    @classmethod
+    def of(cls, dataset: Dataset, generation: str, where: str | None) -> "Members":
+        """Those of a generation that meet a condition; all of them for None."""
+        shards = Shards.open(dataset.root("shards") / generation)
+        tables = []
+        with dataset.connect("") as connection:
+            for offsets in shards.offsets():
+                table = offsets.select(["key", "json"])
+                connection.register("shard", table.append_column("number", pa.array(range(len(table)), pa.int32())))
+                tables.append(connection.sql(_CLIPS).to_arrow_table())
+        table = pa.concat_tables(tables)
+        keys = pc.cast(table["key"], pa.string()).combine_chunks()
+        texts = pc.cast(table["texts"], pa.large_list(pa.large_string()))  # of six million clips more than 2 GB
+        kept = None if where is None else pc.is_in(keys, pa.array(clips_where(dataset, where), pa.string()))
+        return cls(
+            keys=keys,
+            texts=texts.combine_chunks(),
+            earlier=numbers(pc.index_in(table["prev_clip_id"].combine_chunks(), keys, skip_nulls=True)),
+            wanted=np.arange(len(keys)) if kept is None else np.flatnonzero(kept.to_numpy(zero_copy_only=False)),
+        )
+
+    def with_earlier(self) -> Indices:
+        """Numbers of the wanted clips and of those that sounded before them."""
+        earlier = self.earlier[self.wanted]
+        return np.union1d(self.wanted, earlier[earlier >= 0])
+
+    def said(self) -> pa.Table:
+        """The texts of the wanted clips: `key`, `clip` (its number among them), `text`, clip by clip."""
+        texts = self.texts.take(pa.array(self.wanted))
+        clip = pc.list_parent_indices(texts)
+        keys = self.keys.take(pa.array(self.wanted)).take(clip)
+        return pa.table({"key": keys, "clip": clip, "text": pc.list_flatten(texts)})
+
+
+class LatentClips:
+    """Some clips, in columns: six million take some 2 GB, most of it captions. Any thread may read.
+
+    Args:
+        members: The clips.
+        latents: Of all clips of their generation.
+        before: Whether samples have the latents of what sounded before.
+        teachers: Vectors of the wanted clips; None: none.
+        tokens: Of the wanted clips' texts; None: none.
+    """
+
+    def __init__(
+        self,
+        members: Members,
+        latents: Latents,
+        *,
+        before: bool = False,
+        teachers: Teachers | None = None,
+        tokens: TextTokens | None = None,
+    ) -> None:
+        self._members, self._latents, self._has_before = members, latents, before
+        self._teachers, self._tokens = teachers, tokens
+        self.latent_frames: Indices = latents.latent_frames[members.wanted]
+
+    @classmethod
+    def of(
+        cls,
+        dataset: Dataset,
+        generation: str,
+        *,
+        latents: str,
+        where: str | None = None,
+        extras: Extras | None = None,
+    ) -> "LatentClips":
+        """The clips of a generation, with what was encoded of them.
+
+        Args:
+            dataset: The dataset.
+            generation: Name of the generation.
+            latents: Name of the latents.
+            where: SQL condition over the dataset's tables; None for all clips.
+            extras: What samples have beside; None: nothing.
+
+        Raises:
+            ArgumentError: Some have no such latents, vectors or tokens.
+        """
+        members = Members.of(dataset, generation, where)
+        with dataset.connect() as connection:
+            connection.execute(_ENCODED, {"label": latents})
+            connection.register("member", pa.table({"key": members.keys, "number": np.arange(len(members.keys))}))
+            table = connection.sql(
+                "SELECT encoded.* EXCLUDE (key) FROM member LEFT JOIN encoded USING (key) ORDER BY number"
+            ).to_arrow_table()
+        stored = StoredLatents(BlobReader(dataset.root("latents")), table)
+        missing = members.wanted[stored.latent_frames[members.wanted] < 0]
+        if len(missing):
+            raise ArgumentError(
+                f"{len(missing)} of {len(members.wanted)} clips of generation {generation!r} of {dataset.path} "
+                f"have no latents {latents!r}, {members.keys[int(missing[0])]} among them; run `foundsound encode` "
+                "first"
+            )
+        return cls.with_extras(dataset, members, stored, extras or Extras())
+
+    @classmethod
+    def with_extras(cls, dataset: Dataset, members: Members, latents: Latents, extras: Extras) -> "LatentClips":
+        """Some clips, whose latents are known.
+
+        Raises:
+            ArgumentError: Some have no such vectors or tokens.
+        """
+        wanted = members.keys.take(pa.array(members.wanted))
+        return cls(
+            members,
+            latents,
+            before=extras.before,
+            teachers=None if extras.teachers is None else Teachers.of(dataset, extras.teachers, wanted),
+            tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
+        )
+
+    def __len__(self) -> int:
+        return len(self._members.wanted)
+
+    def draw(self, clip: int, lengths: Lengths, bucket: int, rng: np.random.Generator) -> "Drawn":
+        """Draw a span of a clip and one of its texts, and say that they will be read soon."""
+        number, length = int(self._members.wanted[clip]), lengths.latent_frames[bucket]
+        start = int(rng.integers(int(self.latent_frames[clip]) - length + 1))
+        nth = int(rng.integers(len(self._members.texts[number])))
+        self._latents.expect(number)
+        if self._has_before and (earlier := self._earlier(number, length - start)) is not None:
+            self._latents.expect(earlier)
+        if self._tokens is not None:
+            self._tokens.expect(clip, nth)
+        return Drawn(clip=clip, start=start, length=length, pictures=lengths.pictures(bucket), nth=nth, rng=rng)
+
+    def sample(self, drawn: "Drawn", lengths: Lengths) -> dict[str, Any]:
+        """One clip: a span of its latents, the frames of that span, and one of its texts.
+
+        Returns:
+            `key`, `text`, `latents` (F, D) and `frames` (N, H, W, 3) or None. Where asked for, `before` (F, D) or None,
+            `teachers` (S,) or None, and `tokens` (L, T).
+        """
+        number, start = int(self._members.wanted[drawn.clip]), drawn.start
+        shown = start * lengths.frames_of_latent + np.arange(drawn.pictures)
+        moments = self._latents.moments(number)
+        sample = {
+            "key": self._members.keys[number].as_py(),
+            "text": self._members.texts[number][drawn.nth].as_py(),
+            "frames": self._latents.pictures(number, shown.astype(np.int64)),
+            "latents": _span(moments, start, start + drawn.length, drawn.rng),
+        }
+        if self._has_before:
+            sample["before"] = self._before(number, moments, drawn)
+        if self._teachers is not None:
+            sample["teachers"] = self._teachers.read(drawn.clip)
+        if self._tokens is not None:
+            sample["tokens"] = self._tokens.read(drawn.clip, drawn.nth)
+        return sample
+
+    def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:
+        """The latents that end where a span starts; None where they are not known."""
+        lacking = drawn.length - drawn.start
+        own = _span(moments, max(0, -lacking), drawn.start, drawn.rng)
+        if lacking <= 0:
+            return own
+        earlier = self._earlier(number, lacking)
+        if earlier is None:
+            return None
+        frames = int(self._latents.latent_frames[earlier])
+        return np.concatenate([_span(self._latents.moments(earlier), frames - lacking, frames, drawn.rng), own])
+
+    def _earlier(self, number: int, lacking: int) -> int | None:
+        """The clip before one, where latents of it are needed and it has so many."""
+        earlier = int(self._members.earlier[number])
+        known = lacking > 0 and earlier >= 0 and int(self._latents.latent_frames[earlier]) >= lacking
+        return earlier if known else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What was drawn of a clip.
+
+    Args:
+        clip: Its number.
+        start: First latent frame of the span.
+        length: Latent frames of the span.
+        pictures: Pictures of the span.
+        nth: Which of its texts.
+        rng: For what is drawn when it is read.
+    """
+
+    clip: int
+    start: int
+    length: int
+    pictures: int
+    nth: int
+    rng: np.random.Generator
+
+
+def _span(moments: tuple[Array, Array | None], begin: int, end: int, rng: np.random.Generator) -> Array:
+    """A span of latents, as they are stored; of those with a spread, drawn from it as float32."""
+    mean, std = moments[0][begin:end], moments[1]
+    if std is None:
+        return mean
+    return np.asarray(mean + std[begin:end] * rng.standard_normal(mean.shape, dtype=np.float32))
 
 
 def decode_jpegs(packed: Array, which: Sequence[int] | Indices) -> Array:

@@ -10,11 +10,15 @@ from typing import Any, Self
 
 import numpy as np
 
+from curation.blobs import Array
 from curation.dataset import Dataset
+from curation.encode import SoundEncoder
 from curation.errors import ArgumentError
 from curation.keys import stable_hash
-from curation.latents import LatentClips, Lengths
+from curation.latents import Extras, LatentClips, Lengths, Members
+from curation.raw_latents import RawLatents
 from curation.shards.batches import BatchPlan, Indices
+from curation.shards.reader import Shards
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,18 +80,63 @@ class Samples:
             )
 
     @classmethod
-    def open(cls, sources: Sequence[Source], *, latents: str, lengths: Lengths) -> Self:
+    def open(cls, sources: Sequence[Source], *, latents: str, lengths: Lengths, extras: Extras | None = None) -> Self:
         """The samples of some generations.
 
         Args:
             sources: What is trained on.
             latents: Name of the latents, as given to `encode`.
             lengths: How long samples are.
+            extras: What samples have beside latents, frames and texts; None: nothing.
 
         Raises:
-            ArgumentError: The latents are missing for some clip, or no clip is long enough.
+            ArgumentError: The latents, or what else is asked for, are missing for some clip, or no clip is long enough.
         """
-        clips = [LatentClips.of(one.dataset, one.generation, latents=latents, where=one.where) for one in sources]
+        clips = [
+            LatentClips.of(one.dataset, one.generation, latents=latents, where=one.where, extras=extras)
+            for one in sources
+        ]
+        return cls(sources, clips, lengths)
+
+    @classmethod
+    def open_raw(
+        cls,
+        sources: Sequence[Source],
+        *,
+        codec: SoundEncoder,
+        hop_samples: int,
+        frame_size_px: int,
+        lengths: Lengths,
+        extras: Extras | None = None,
+    ) -> Self:
+        """The samples of some generations, decoded and encoded as they are drawn: nothing has to be stored.
+
+        They are those that `open` gives, but for pictures that would be kept as JPEG.
+
+        Args:
+            sources: What is trained on.
+            codec: Makes the latents; several threads call it.
+            hop_samples: Samples of one latent frame, at the codec's rate.
+            frame_size_px: Side of the pictures, px.
+            lengths: How long samples are.
+            extras: What samples have beside latents, frames and texts; None: nothing.
+
+        Raises:
+            ArgumentError: What is asked for is missing for some clip, or no clip is long enough.
+        """
+        clips = []
+        for one in sources:
+            members = Members.of(one.dataset, one.generation, one.where)
+            asked = members.with_earlier() if extras is not None and extras.before else members.wanted
+            latents = RawLatents(
+                Shards.open(one.dataset.root("shards") / one.generation),
+                codec,
+                hop_samples=hop_samples,
+                frame_rate_hz=lengths.frame_rate_hz,
+                frame_size_px=frame_size_px,
+                wanted=asked,
+            )
+            clips.append(LatentClips.with_extras(one.dataset, members, latents, extras or Extras()))
         return cls(sources, clips, lengths)
 
     def __len__(self) -> int:
@@ -121,6 +170,9 @@ class Samples:
         Returns:
             `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
             (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
+            Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
+            `has_teachers`, and, unless every text is blank, `tokens` (B, L, T) float16 with `token_lengths`, B
+            integers.
         """
         places = plan.batch(number)
         bucket = self._filled[places.bucket]
@@ -129,18 +181,36 @@ class Samples:
             for row, source in enumerate(places.sources.tolist())
             if rows is None or row in rows
         ]
-        for _, source, clip in wanted:
-            self._clips[source].expect(clip)
-        drawn = []
+        places_drawn = []
         for row, source, clip in wanted:
             rng = np.random.default_rng([plan.seed, number, row, _SAMPLE])
-            drawn.append(self._clips[source].sample(clip, self.lengths, bucket, rng))
-        pictures = [sample["frames"] for sample in drawn]
-        blank = next((np.zeros_like(frames) for frames in pictures if frames is not None), None)
-        return {
+            places_drawn.append((source, self._clips[source].draw(clip, self.lengths, bucket, rng)))
+        drawn = [self._clips[source].sample(one, self.lengths) for source, one in places_drawn]
+        batch = {
             "latents": np.stack([sample["latents"] for sample in drawn]),
             "texts": [sample["text"] for sample in drawn],
-            "frames": None if blank is None else np.stack([blank if f is None else f for f in pictures]),
-            "has_frames": np.array([frames is not None for frames in pictures]),
             "keys": [sample["key"] for sample in drawn],
         }
+        for name in ("frames", "before", "teachers"):
+            if name in drawn[0]:
+                found = [sample[name] for sample in drawn]
+                batch[name], batch[f"has_{name}"] = _filled(found), np.array([one is not None for one in found])
+        tokens = [sample["tokens"] for sample in drawn if "tokens" in sample]
+        if any(one.size for one in tokens):
+            batch["tokens"], batch["token_lengths"] = _padded(tokens)
+        return batch
+
+
+def _filled(found: Sequence[Array | None]) -> Array | None:
+    """Arrays of one shape as one, zeros for those that are missing; None where all are."""
+    blank = next((np.zeros_like(one) for one in found if one is not None), None)
+    return None if blank is None else np.stack([blank if one is None else one for one in found])
+
+
+def _padded(found: Sequence[Array]) -> tuple[Array, list[int]]:
+    """Arrays of one width (a blank one may have none) as one, zeros behind the shorter, and how long each is."""
+    lengths = [len(one) for one in found]
+    padded = np.zeros((len(found), max(lengths), max(one.shape[1] for one in found)), found[0].dtype)
+    for row, one in zip(padded, found, strict=True):
+        row[: len(one), : one.shape[1]] = one
+    return padded, lengths

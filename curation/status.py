@@ -24,6 +24,7 @@ STAGES = (
     "embed",
     "embed_text",
     "encode",
+    "encode_text",
 )
 """The order in which stages are shown: the way the data flow."""
 

@@ -6,12 +6,14 @@ tensor is loaded here.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from curation.errors import ArgumentError
 from curation.keys import file_sha256
+from curation.weights_sums import weights_sha256
 
 WEIGHTS = "*.safetensors"
 SETTINGS = ("*.json", "*.jinja", "*.txt")
@@ -36,7 +38,7 @@ class Pretrained:
 
     @classmethod
     def find(cls, name_or_path: str | Path, *, revision: str | None = None) -> Self:
-        """Fetch what is not here yet, pin the revision to a commit, and hash the files.
+        """Fetch what is not here yet, pin the revision to a commit, and hash the files (see `weights_sums.py`).
 
         Args:
             name_or_path: Name on the Hub, or a folder written by `save_pretrained`.
@@ -60,8 +62,8 @@ class Pretrained:
         return cls(
             name_or_path=str(folder) if is_folder else given,
             revision=None if is_folder else folder.name,
-            weights_sha256=file_sha256(weights[0]) if len(weights) == 1 else _sha256_of(weights),
-            settings_sha256=_sha256_of(settings),
+            weights_sha256=weights_sha256(weights[0]) if len(weights) == 1 else _sha256_of(weights, weights_sha256),
+            settings_sha256=_sha256_of(settings, file_sha256),
         )
 
     @property
@@ -101,7 +103,7 @@ def _snapshot(name: str, revision: str | None) -> Path:
         ) from error
 
 
-def _sha256_of(paths: list[Path]) -> str:
+def _sha256_of(paths: list[Path], sum_of: Callable[[Path], str]) -> str:
     """Hash of files with their names, so that two files that trade contents give another hash."""
-    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in paths)
+    lines = "".join(f"{path.name} {sum_of(path)}\n" for path in paths)
     return hashlib.sha256(lines.encode()).hexdigest()

@@ -201,7 +201,7 @@ class ChatCaptioner:
                     sound = await asyncio.to_thread(question.load)
                     for draw in question.draws:
                         if isinstance(sound, ClipError):
-                            await _tell(question, draw, sound, None)
+                            question.tell(draw, sound, None)
                         else:
                             await self._ask(session, slots, question, _Asked(draw, sound), prompt)
 
@@ -220,22 +220,19 @@ class ChatCaptioner:
         asked: "_Asked",
         prompt: Prompt,
     ) -> None:
-        """One clip: asked until there is an answer, or the server fails on it while it answers others.
-
-        Its slot is free again when the answer is kept: what a kill can lose is what is under way.
-        """
+        """One clip: asked until there is an answer, or the server fails on it while it answers others."""
         try:
             body = await asyncio.to_thread(self._body, asked.sound, prompt, asked.draw)
             while True:
                 async with slots:
                     answer = await self._try(session, asked, body)
-                    if answer is not None:
-                        await _tell(question, asked.draw, answer, asked.sound)
-                        return
+                if answer is not None:  # told before anything is awaited: what was paid for is not cancelled
+                    question.tell(asked.draw, answer, asked.sound)
+                    return
                 await self._give_up(session, asked)
                 await asyncio.sleep(asked.pause_s)  # meanwhile others are asked
         except ClipError as error:
-            await _tell(question, asked.draw, error, asked.sound)
+            question.tell(asked.draw, error, asked.sound)
 
     async def _try(self, session: aiohttp.ClientSession, asked: "_Asked", body: bytes) -> str | ClipError | None:
         """The answer; None when it is to be asked again after the pause of `asked`."""
@@ -356,11 +353,3 @@ class _Asked:
         self.why, self.failed_at = why, time.monotonic()
         backoff_s = min(FIRST_PAUSE_S * 2 ** min(self.tries - 1, 30), LONGEST_PAUSE_S)
         self.pause_s = backoff_s if after_s is None else after_s
-
-
-async def _tell(question: Question, draw: int, answer: str | ClipError, sound: Sound | None) -> None:
-    try:
-        await asyncio.to_thread(question.tell, draw, answer, sound)
-    except asyncio.CancelledError:  # what was paid for is kept, whatever stops the others
-        question.tell(draw, answer, sound)
-        raise

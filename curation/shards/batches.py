@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 
-BLOCK = 1_000
-"""Draws in which sources have exactly their shares. Source: ours; so a weight is kept to a thousandth."""
+BLOCK = 10_000
+"""Draws in which sources have exactly their shares; a smaller share is lifted to one of so many. Source: ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class BatchPlan:
         sources = {len(bucket) for bucket in self.sizes} | ({len(self.weights)} if self.weights else set())
         if len(sources) != 1:
             raise ValueError(f"every bucket and the weights have as many sources: {self.sizes}, {self.weights}")
-        if any(weight <= 0 for weight in self.weights):
+        if any(not 0 < weight < np.inf for weight in self.weights):
             raise ValueError(f"weights must be above 0, not {self.weights}")
 
     @cached_property
@@ -173,7 +173,7 @@ def _block(counts: tuple[int, ...], seed: tuple[int, ...]) -> tuple[Indices, Ind
     return numbers, nth
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def permutation(seed: tuple[int, ...], size: int) -> Indices:
     """A seeded order, int64, shape (size,), read-only; the last ones are kept.
 

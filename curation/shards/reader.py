@@ -88,12 +88,15 @@ class Shards:
         fields: dict[str, Any] = json.loads(shard.offsets["json"][row].as_py())
         return fields
 
-    def read(self, index: int, members: Sequence[str] = ("flac", "json")) -> dict[str, bytes]:
+    def read(
+        self, index: int, members: Sequence[str] = ("flac", "json"), *, head_bytes: int | None = None
+    ) -> dict[str, bytes]:
         """Contents of some members of one clip.
 
         Args:
             index: Number of the clip; negative ones count from the end.
             members: Of `flac`, `mp4`, `json`.
+            head_bytes: Of each only so much, from its beginning; None for all.
 
         Returns:
             Member -> content; a member that the clip does not have (a picture) is left out.
@@ -110,7 +113,8 @@ class Shards:
             offsets, sizes = shard.spans[member]
             offset_bytes, size_bytes = offsets[row], sizes[row]
             if offset_bytes is not None and size_bytes is not None:
-                spans[member] = (offset_bytes, offset_bytes + size_bytes)
+                length = size_bytes if head_bytes is None else min(size_bytes, head_bytes)
+                spans[member] = (offset_bytes, offset_bytes + length)
         tar = shard.tar
         return self._ranged(shard, spans) if tar is None else {name: tar[a:b] for name, (a, b) in spans.items()}
 

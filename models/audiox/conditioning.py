@@ -125,20 +125,32 @@ class ConditionEncoders:
         self._remembered: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def features(self, texts: Sequence[str], frames_BNHW3: Tensor | None, has_frames_B: Tensor | None) -> Features:
+    def features(
+        self,
+        texts: Sequence[str],
+        frames_BNHW3: Tensor | None,
+        has_frames_B: Tensor | None,
+        *,
+        tokens: tuple[Tensor, Sequence[int]] | None = None,
+    ) -> Features:
         """Features of a batch.
 
         Args:
             texts: One a sample; an empty string is an absent text.
             frames_BNHW3: uint8 pictures, or None where no sample has any.
             has_frames_B: bool, which samples have pictures; None with pictures means all of them.
+            tokens: Hidden states of the texts, (B, L, T), that were made before, and how many of each are real; None:
+                they are made now.
 
         Raises:
             ValueError: if texts and pictures differ in number.
         """
         if frames_BNHW3 is not None and len(frames_BNHW3) != len(texts):
             raise ValueError(f"{len(texts)} texts and pictures of {len(frames_BNHW3)} samples: give one text a sample")
-        rows = [self._tokens_of(text) for text in texts]
+        if tokens is None:
+            rows = [self._tokens_of(text) for text in texts]
+        else:
+            rows = [made_LT[:length].to(self.device, torch.float32) for made_LT, length in zip(*tokens, strict=True)]
         text_BLT = nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths_B = torch.tensor([len(row) for row in rows], device=self.device)
         has_text_B = torch.tensor([bool(text.strip()) for text in texts], device=self.device)

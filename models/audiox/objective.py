@@ -61,7 +61,8 @@ class AudioXObjective:
     A batch has `latents` (B, F, D) float32 in the codec's units, `texts` (B strings, empty where absent), `frames`
     (B, N, H, W, 3) uint8 or None, `has_frames` (B,) bool, and `keys`. It may have `types` (B strings, see `tasks.py`,
     empty where a row has none), `before` (B, F, D) float32 with `has_before` (B,) bool, the latents of what sounded
-    before, and `teachers` (B, S) float32 with `has_teachers` (B,) bool, frozen vectors of the targets.
+    before, `teachers` (B, S) float32 with `has_teachers` (B,) bool, frozen vectors of the targets, and `tokens`
+    (B, L, T) float32 with `token_lengths`, B integers, the text encoder's hidden states of the texts.
     """
 
     def __init__(self, settings: ObjectiveSettings, encoders: ConditionEncoders) -> None:
@@ -110,7 +111,8 @@ class AudioXObjective:
         frames, places = batch["frames"], [float(rng.random()) for rng in rngs]
         if frames is not None and any(task.is_still for task in tasks):
             frames = _stilled(frames, tasks, places)
-        features = self.encoders.features(batch["texts"], frames, batch["has_frames"])
+        tokens = None if batch.get("tokens") is None else (batch["tokens"], batch["token_lengths"])
+        features = self.encoders.features(batch["texts"], frames, batch["has_frames"], tokens=tokens)
         masking = self.settings.masking
         if masking is None:
             return features

@@ -15,11 +15,14 @@ from torch.nn import functional
 
 from models.audiox.conditioning import evenly_spaced
 
+T5_TOKENS = 128
+"""Tokens that are kept of a text. Source: AudioX."""
+
 
 class T5TextTokens:
     """T5's encoder. Source: Raffel et al. 2019, arXiv 1910.10683; AudioX uses T5-base and 128 tokens."""
 
-    def __init__(self, model: Any, tokenizer: Any, most_tokens: int = 128) -> None:
+    def __init__(self, model: Any, tokenizer: Any, most_tokens: int = T5_TOKENS) -> None:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.most_tokens = most_tokens

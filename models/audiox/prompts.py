@@ -19,6 +19,9 @@ from models.diffusion.latent_scale import LatentScale
 Array = Tensor | np.ndarray
 Gap = tuple[float, float]
 
+_FADE_S = 0.01
+"""How long what is kept fades into what is made, s. Ours: no click, and hardly any of what is kept."""
+
 
 class MorePrompts(TypedDict, total=False):
     """Prompts beside the text; each may be left out, or be None.
@@ -29,7 +32,8 @@ class MorePrompts(TypedDict, total=False):
         image: uint8, (B, H, W, 3), or such a list: a video that stands still.
         audio: float32 sounds at the codec's rate, (B, C, T), or such a list: what is to be heard, aligned in time.
         music: likewise: what sounded before; what is made goes on from there.
-        gaps: Spans of `audio` in s that are to be made, the same for all sounds; all else of it is kept as it is.
+        gaps: Spans of `audio` in s that are to be made, the same for all sounds; all else of it is kept as it is, but for
+            the codec's frames that a gap touches and 10 ms beside them.
     """
 
     video: Array | Sequence[Array | None] | None
@@ -46,10 +50,24 @@ class PromptLatents:
     Attributes:
         prompt: As the network reads them; None where no sound has one.
         known: What is not to be made; None where everything is.
+        wave_BCT: The sounds themselves, as long as what is made; None where no sound has one.
     """
 
     prompt: AudioPrompt | None = None
     known: Known | None = None
+    wave_BCT: Tensor | None = None
+
+    def put_back(self, made_BCT: Tensor, codec: Codec) -> Tensor:
+        """What was made, with the sounds themselves over their known frames: a codec's copy of them is not the same.
+
+        Inside its known frames a sound fades linearly over 10 ms into the codec's copy of it.
+        """
+        if self.known is None or self.wave_BCT is None:
+            return made_BCT
+        fade = max(1, round(_FADE_S * codec.sample_rate_hz))
+        is_known_BT = self.known.is_known_BF.repeat_interleave(codec.hop_samples, dim=1)
+        share_BT = torch.minimum(_since_unknown(is_known_BT), _since_unknown(is_known_BT.flip(1)).flip(1)) / fade
+        return torch.lerp(made_BCT, self.wave_BCT.to(made_BCT), share_BT.clamp(max=1)[:, None].to(made_BCT))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +163,8 @@ class Prompts:
         silence = torch.zeros(codec.channels, samples)
         waves = [silence if sound is None else sound for sound in self.sounds]
         fitted = [_fitted(w, samples, is_end=b) for w, b in zip(waves, self.are_before, strict=True)]
-        x_BFD = scale.scaled(codec.encode(torch.stack(fitted).to(device)).to(device))
+        wave_BCT = torch.stack(fitted).to(device)
+        x_BFD = scale.scaled(codec.encode(wave_BCT).to(device))
         has_B = torch.tensor([sound is not None for sound in self.sounds], device=device)
         before_B = torch.tensor(self.are_before, device=device)
         reached = [0 if sound is None else sound.shape[-1] // codec.hop_samples for sound in self.sounds]
@@ -158,7 +177,14 @@ class Prompts:
             shown_BF = torch.ones_like(shown_BF)
         prompt = AudioPrompt(latents_BFD=x_BFD, has_B=has_B, before_B=before_B, shown_BF=shown_BF)
         known = Known(latents_BFD=x_BFD, is_known_BF=shown_BF & (has_B & ~before_B)[:, None]) if self.gaps else None
-        return PromptLatents(prompt=prompt, known=known)
+        return PromptLatents(prompt=prompt, known=known, wave_BCT=wave_BCT)
+
+
+def _since_unknown(is_known_BT: Tensor) -> Tensor:
+    """Samples since the last one that is not known: 0 there, 1 behind it; as if none were where there was none yet."""
+    place_T = torch.arange(is_known_BT.shape[1], device=is_known_BT.device)
+    last_BT = torch.where(is_known_BT, -len(place_T), place_T).cummax(1).values
+    return place_T - last_BT
 
 
 def _listed(given: Array | Sequence[Array | None] | None) -> list[Array | None] | None:
@@ -183,6 +209,8 @@ def _wave(given: Array, channels: int) -> Tensor:
     wave = torch.as_tensor(given)
     if wave.ndim != 2 or not wave.is_floating_point() or not wave.numel():
         raise ValueError(f"a sound is {wave.dtype} {tuple(wave.shape)}: give float32 (C, T) at the codec's rate")
+    if not bool(wave.isfinite().all()):
+        raise ValueError("a sound has samples that are not finite: give one without NaN and infinity")
     wave = wave.float()
     return wave if len(wave) == channels else wave.mean(0, keepdim=True).expand(channels, -1)
 

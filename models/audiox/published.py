@@ -221,7 +221,7 @@ def _renamed_conditioner(state: State) -> State:
         temporal = re.fullmatch(r"Temp_transformer\.layers\.(\d+)\.(.+)", rest)
         if modality == "video_prompt" and temporal:
             theirs, ours = next(((a, b) for a, b in _TEMPORAL if temporal[2].startswith(a)), ("", ""))
-            named[f"video.blocks.{temporal[1]}.{ours}{temporal[2].removeprefix(theirs)}"] = tensor
+            named[f"video.layers.{temporal[1]}.{ours}{temporal[2].removeprefix(theirs)}"] = tensor
         elif modality == "video_prompt" and rest.startswith(("Temp_transformer.norm.", "proj.")):
             named["video." + rest.removeprefix("Temp_transformer.").replace("proj.", "mix.")] = tensor
         elif name == "video_prompt.Temp_pos_embedding":

@@ -17,6 +17,7 @@ from models.audiox.objective import AudioXObjective, ObjectiveSettings
 from models.audiox.tasks import TaskMix
 from models.codecs.codec import Codec
 from models.diffusion.times import TimeDraw
+from models.training.checkpoint import checkpoints
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers, train
@@ -259,7 +260,7 @@ def train_audiox(
     encoders = frozen.sources.encoders(world.device)
     rows = world.rows(recipe.batch_clips)
     state = train(
-        _new_network(recipe, batch_at).to(world.device),
+        _new_network(recipe, batch_at, folder).to(world.device),
         AudioXObjective(recipe.objective, encoders),
         lambda number: batch_at(number, rows),
         recipe.training,
@@ -278,10 +279,11 @@ def train_audiox(
     return model
 
 
-def _new_network(recipe: AudioXRecipe, batch_at: RowsAt) -> AudioXNetwork:
-    """A network as it is before its first step, which knows the scale of the latents."""
+def _new_network(recipe: AudioXRecipe, batch_at: RowsAt, folder: Path) -> AudioXNetwork:
+    """A network as it is before its first step, which knows the scale of the latents; a checkpoint will tell it that."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         network = AudioXNetwork(recipe.network)
-    network.scale.fit(batch_at(number, range(recipe.batch_clips))["latents"] for number in range(_SCALE_BATCHES))
+    if not checkpoints(folder / "checkpoints"):
+        network.scale.fit(batch_at(number, range(recipe.batch_clips))["latents"] for number in range(_SCALE_BATCHES))
     return network

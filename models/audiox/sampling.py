@@ -5,6 +5,7 @@ Legend: B batch, F latent frames, D latent channels, K contexts.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from models.audiox.conditioning import MODALITIES, Features, Modality
 from models.diffusion.guidance import Context, Denoiser, classifier_free_weights, guided, modality_weights
 from models.diffusion.keeping import keeping
-from models.diffusion.paths import PATHS
+from models.diffusion.paths import PATHS, mixed
 from models.diffusion.solvers import SOLVERS, OnStep
 from models.diffusion.times import exponential_times, sampling_times
 
@@ -64,6 +65,7 @@ class Known:
 
 
 Seed = int | Sequence[int | tuple[int, int]]
+_WHOLE = (int, np.integer)
 
 
 def start_noise(seed: Seed, count: int, shape: tuple[int, int]) -> Tensor:
@@ -77,8 +79,8 @@ def start_noise(seed: Seed, count: int, shape: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: if there is not one seed for each sound, or one is negative.
     """
-    given = [(seed, number) for number in range(count)] if isinstance(seed, int) else list(seed)
-    keys = [[one] if isinstance(one, int) else list(one) for one in given]
+    given = [(seed, number) for number in range(count)] if isinstance(seed, _WHOLE) else list(seed)
+    keys = [[index(number) for number in ([one] if isinstance(one, _WHOLE) else one)] for one in given]
     if len(keys) != count:
         raise ValueError(f"{len(keys)} seeds for {count} sounds: give one for each, or one for all")
     if negative := [number for key in keys for number in key if number < 0]:
@@ -136,6 +138,7 @@ def sample_latents(
         raise ValueError(f"solver {solver!r} follows rectified flow, this network predicts v: take 'dpm_solver_2m'")
     contexts, weights = conditions
     velocity = guided(network, contexts, weights, rescale=sampling.rescale)
+    times, start_BFD = _TIMES[sampling.times](steps), noise_BFD
     if known is not None:
         velocity = keeping(
             velocity,
@@ -144,4 +147,7 @@ def sample_latents(
             noise_BFD=noise_BFD,
             is_known_BF=known.is_known_BF,
         )
-    return SOLVERS[solver](velocity, noise_BFD, _TIMES[sampling.times](steps), PATHS[path], on_step)
+        # Some times begin a little before noise.
+        begun_BFD = mixed(PATHS[path], known.latents_BFD, noise_BFD, times[:1].to(noise_BFD.device))
+        start_BFD = torch.where(known.is_known_BF[..., None], begun_BFD, noise_BFD)
+    return SOLVERS[solver](velocity, start_BFD, times, PATHS[path], on_step)

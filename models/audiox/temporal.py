@@ -34,7 +34,8 @@ class TemporalReader(nn.Module):
         super().__init__()
         self.as_published = as_published
         self.place_NC = nn.Parameter(torch.randn(pictures, width))
-        self.blocks = nn.ModuleList(TemporalBlock(width, heads) for _ in range(depth))
+        # Not `blocks`: those are what every batch goes through (`models.training.execution`), these only read pictures.
+        self.layers = nn.ModuleList(TemporalBlock(width, heads) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.mix = nn.Linear(pictures * patches, tokens)
 
@@ -44,8 +45,8 @@ class TemporalReader(nn.Module):
         frames_BNPC = evenly_spaced(repeated(frames_BNPC, pictures), pictures)
         batch, _, patches, width = frames_BNPC.shape
         h = frames_BNPC.transpose(1, 2).flatten(0, 1) + self.place_NC
-        for block in self.blocks:
-            h = block(h)
+        for layer in self.layers:
+            h = layer(h)
         h_BNPC = self.norm(h).unflatten(0, (batch, patches)).transpose(1, 2)
         if self.as_published:
             mixed = self.mix(h_BNPC.reshape(batch, width, pictures * patches))

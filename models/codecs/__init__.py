@@ -1,5 +1,5 @@
-"""Codecs between sound and latents, all with the interface `models.codecs.codec.Codec`.
+"""Codecs between sound and latents, all with the interface `models.codecs.codec.Codec`, and how they are trained.
 
-The closed-form one is fitted in under a second and is the floor that a trained one must beat; published waveform
-autoencoders are wrapped.
+The closed-form one is fitted in under a second and is the floor that a trained one must beat; waveform autoencoders and
+those of mel spectrograms are published ones, or trained here against a judge.
 """

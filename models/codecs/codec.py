@@ -8,9 +8,14 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from transformers.utils import cached_file
 
 from models.codecs.closed_form import CONFIG_FILE, MdctPca
+from models.codecs.mel_vae import VAE_FOLDER, VOCODER_FOLDER, MelVaeCodec
 from models.codecs.oobleck import OobleckCodec
+
+RUN_MODEL = "model"
+"""Folder in that of a run, with what was trained."""
 
 
 @runtime_checkable
@@ -66,10 +71,11 @@ class Codec(Protocol):
 def load_codec(
     folder_or_name: str | Path, *, device: str | torch.device = "cpu", revision: str | None = None, subfolder: str = ""
 ) -> Codec:
-    """Loads a codec: a fitted one by its folder, a published waveform autoencoder by folder or Hub name.
+    """Loads a codec by what lies in its folder, or under its name on the Hub.
 
     Args:
-        folder_or_name: a folder with `codec.json` is a closed-form codec; all else is an `AutoencoderOobleck`.
+        folder_or_name: `codec.json` in it makes a closed-form codec; `vae` and `vocoder` one of mel spectrograms, as in
+            AudioLDM's pipelines; all else is an `AutoencoderOobleck`. The folder of a run stands for the `model` in it.
         device: where it computes.
         revision: branch, tag or commit on the Hub.
         subfolder: folder below it that holds an autoencoder, for example `vae`.
@@ -79,11 +85,31 @@ def load_codec(
         OSError: a name is not on the Hub.
     """
     folder = Path(folder_or_name)
+    if (folder / RUN_MODEL).is_dir():
+        folder = folder / RUN_MODEL
+        folder_or_name = folder
     if (folder / CONFIG_FILE).is_file():
         return MdctPca.from_pretrained(folder, device=device)
+    if not subfolder and all(_has_config(folder_or_name, part, revision) for part in (VAE_FOLDER, VOCODER_FOLDER)):
+        return MelVaeCodec.from_pretrained(folder_or_name, device=device, revision=revision)
     if folder.is_dir() and not (folder / subfolder / "config.json").is_file():
         raise FileNotFoundError(
             f"{folder} holds neither {CONFIG_FILE} (a closed-form codec) nor {Path(subfolder) / 'config.json'} (an "
-            "autoencoder); name the folder that a codec was saved to"
+            f"autoencoder) nor {VAE_FOLDER} and {VOCODER_FOLDER} (one of mel spectrograms); name the folder that a "
+            "codec was saved to"
         )
     return OobleckCodec.from_pretrained(folder_or_name, subfolder=subfolder, device=device, revision=revision)
+
+
+def _has_config(folder_or_name: str | Path, part: str, revision: str | None) -> bool:
+    """Whether a part of a pipeline lies in a folder, or under a name on the Hub as far as that can be asked."""
+    if Path(folder_or_name).is_dir():
+        return (Path(folder_or_name) / part / "config.json").is_file()
+    found = cached_file(
+        str(folder_or_name),
+        f"{part}/config.json",
+        revision=revision,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return found is not None

@@ -4,6 +4,7 @@ Shapes: B sounds, C channels, T samples, F latent frames, D latent channels.
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,16 @@ class OobleckCodec(nn.Module):
             from diffusers import AutoencoderOobleck
         except ImportError as error:
             raise ImportError("OobleckCodec needs diffusers: pip install 'diffusers>=0.38'") from error
-        network = AutoencoderOobleck.from_pretrained(
-            str(name_or_path),
-            subfolder=subfolder or None,
-            revision=revision,
-            use_safetensors=True,
-            torch_dtype=torch.float32,
-        )
+        with warnings.catch_warnings():  # of how diffusers writes its layers
+            warnings.filterwarnings("ignore", message=".*weight_norm", category=FutureWarning)
+            network = AutoencoderOobleck.from_pretrained(
+                str(name_or_path),
+                subfolder=subfolder or None,
+                revision=revision,
+                use_safetensors=True,
+                torch_dtype=torch.float32,
+                low_cpu_mem_usage=False,  # else it asks for another package
+            )
         paths = safetensors_paths(name_or_path, stem=DIFFUSERS_STEM, subfolder=subfolder, revision=revision)
         return cls(network.to(device), weights_sha256=sha256_of_files(paths))
 

@@ -43,7 +43,8 @@ def guided(
     Args:
         network: `network(x_BFD, t_B, context_BLC, context_mask_BL)`.
         contexts: K contexts of equal shape; the first is the one that is followed.
-        weights: One a context, summing to 1. A context of weight 0 is not computed.
+        weights: One a context, summing to 1. A context of weight 0 is not computed, but for the first where rescale
+                needs its spread.
         rescale: From 0 (not) to 1 (the spread of each sample is that under the first context).
 
     Raises:
@@ -51,13 +52,15 @@ def guided(
     """
     if len(contexts) != len(weights) or not contexts:
         raise ValueError(f"{len(contexts)} contexts and {len(weights)} weights: each context needs one weight")
-    if abs(sum(weights) - 1) > 1e-6:
+    if not abs(sum(weights) - 1) <= 1e-6:  # a weight that is not a number does not either
         raise ValueError(f"guidance weights {list(weights)} sum to {sum(weights)}: they must sum to 1")
     if len({context.mask_BL is None for context in contexts}) > 1:
         raise ValueError("some contexts have a mask and others none: give all of them one")
     if not 0 <= rescale <= 1:
         raise ValueError(f"rescale is {rescale}: it goes from 0 to 1")
-    used = [(context, weight) for context, weight in zip(contexts, weights, strict=True) if weight != 0]
+    pairs = list(zip(contexts, weights, strict=True))
+    followed = pairs[:1] if pairs[0][1] != 0 or rescale > 0 else []
+    used = followed + [pair for pair in pairs[1:] if pair[1] != 0]
     tokens = torch.cat([context.tokens_BLC for context, _ in used])
     masks = [context.mask_BL for context, _ in used if context.mask_BL is not None]
     mask = torch.cat(masks) if masks else None

@@ -58,7 +58,8 @@ def dpm_solver_2m(velocity: Velocity, x: Tensor, times: Tensor, path: Path, on_s
 
     Source: Lu et al. 2022, arXiv 2211.01095, algorithm 2. With lambda = log(alpha / sigma), h its step and
     r = h_last / h: D = (1 + 1/(2r)) D_i - 1/(2r) D_(i-1) and x' = (sigma'/sigma) x - alpha' (exp(-h) - 1) D.
-    The steps that touch either end, where h is infinite, are of first order. Arguments as in `euler`.
+    The steps that touch either end, where h is infinite, are of first order, and so is the one after a step from t = 1.
+    Arguments as in `euler`.
     """
     last_data: Tensor | None = None
     last_h = torch.inf

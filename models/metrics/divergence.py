@@ -1,7 +1,8 @@
 """What a classifier makes of generated sounds: the Kullback-Leibler divergence to their references, and the IS.
 
 Probabilities are of one classifier for both sides, and a sum of one over the classes: of a tagger with independent
-classes, take the softmax of its logits.
+classes, take the softmax of its logits. What is published as KL is one of two: over these, or over the tagger's own
+independent scores (`paired_kl_of_scores`), which is several times as large; each belongs under its name.
 
 Shapes: N sounds, C classes.
 """
@@ -16,6 +17,10 @@ Float = npt.NDArray[np.float64]
 SMALLEST = 1e-12
 """Probabilities below count as this. Source: ours; far below what float32 logits can tell apart."""
 
+PUBLISHED_OFFSET = 1e-6
+"""What evaluations of sound add to q before its logarithm, so that no sound can cost more than 14 nats. Source:
+audioldm_eval's `calculate_kl`."""
+
 
 def probabilities(logits_NC: npt.ArrayLike) -> Float:
     """Softmax of (N, C) logits: (N, C) float64, each row with a sum of 1."""
@@ -24,7 +29,7 @@ def probabilities(logits_NC: npt.ArrayLike) -> Float:
     return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)
 
 
-def paired_kl(real_NC: npt.ArrayLike, generated_NC: npt.ArrayLike) -> float:
+def paired_kl(real_NC: npt.ArrayLike, generated_NC: npt.ArrayLike, *, offset: float = 0.0) -> float:
     """Mean over pairs of KL(real || generated), nats: how far a sound's classes are from those of its reference.
 
     Source: Yang et al. 2023 (DiffSound), arXiv 2207.09983; AudioGen and AudioLDM report it with softmax
@@ -33,6 +38,7 @@ def paired_kl(real_NC: npt.ArrayLike, generated_NC: npt.ArrayLike) -> float:
     Args:
         real_NC: Probabilities of the references.
         generated_NC: Probabilities of the sounds made for the same prompts, in the same order.
+        offset: Added to `generated_NC` before the logarithm, at least 0; `PUBLISHED_OFFSET` in published numbers.
 
     Raises:
         ValueError: As `checked`; or the two have different shapes.
@@ -40,7 +46,38 @@ def paired_kl(real_NC: npt.ArrayLike, generated_NC: npt.ArrayLike) -> float:
     real, generated = checked(real_NC), checked(generated_NC)
     if real.shape != generated.shape:
         raise ValueError(f"{real.shape} and {generated.shape} are not pairs: give as many references as sounds")
-    return float((real * (np.log(real) - np.log(generated))).sum(axis=1).mean())
+    return _mean_kl(real, generated, offset)
+
+
+def _mean_kl(real: Float, generated: Float, offset: float) -> float:
+    if not offset >= 0:
+        raise ValueError(f"offset is {offset}: it cannot be below 0")
+    return float((real * (np.log(real) - np.log(generated + offset))).sum(axis=1).mean())
+
+
+def paired_kl_of_scores(real_NC: npt.ArrayLike, generated_NC: npt.ArrayLike, *, offset: float = 0.0) -> float:
+    """Mean over pairs of the sum over classes of p ln(p / q), p the scores of the reference, q those of the sound.
+
+    Scores of independent classes have no sum of 1, so this is no divergence in the strict sense and may be below 0.
+
+    Source: audioldm_eval's `kullback_leibler_divergence_sigmoid` (Liu et al. 2023, AudioLDM, arXiv 2301.12503), of
+    the sigmoid of a PANNs tagger's logits.
+
+    Args:
+        real_NC: Scores of the references, each in [0, 1].
+        generated_NC: Of the sounds made for the same prompts, in the same order.
+        offset: As of `paired_kl`.
+
+    Raises:
+        ValueError: Not of shape (N, C), not of one shape, or a score outside of [0, 1].
+    """
+    real, generated = (np.asarray(scores, np.float64) for scores in (real_NC, generated_NC))
+    if real.shape != generated.shape or real.ndim != 2 or real.size == 0:
+        raise ValueError(f"{real.shape} and {generated.shape} are not pairs of scores (N, C)")
+    if not all(((scores >= 0) & (scores <= 1)).all() for scores in (real, generated)):
+        raise ValueError("scores must lie in [0, 1]; take the sigmoid of logits first")
+    real, generated = (np.clip(scores, SMALLEST, None) for scores in (real, generated))
+    return _mean_kl(real, generated, offset)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

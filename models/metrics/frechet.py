@@ -61,13 +61,22 @@ def frechet_distance(real: Moments, generated: Moments) -> float:
     """
     if real.mean_D.shape != generated.mean_D.shape:
         raise ValueError(f"features of {len(real.mean_D)} and {len(generated.mean_D)} dimensions cannot be compared")
-    values, vectors = np.linalg.eigh(real.covariance_DD)
-    root_DD = (vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T
+    root_DD = _square_root(real.covariance_DD)
     product_DD = root_DD @ generated.covariance_DD @ root_DD
-    roots = np.sqrt(np.clip(np.linalg.eigvalsh((product_DD + product_DD.T) / 2), 0.0, None))
     shift = np.square(real.mean_D - generated.mean_D).sum()
-    spread = np.trace(real.covariance_DD) + np.trace(generated.covariance_DD) - 2 * roots.sum()
+    spread = np.trace(real.covariance_DD) + np.trace(generated.covariance_DD) - 2 * _trace_of_root(product_DD)
     return max(float(shift + spread), 0.0)
+
+
+def _square_root(covariance_DD: Float) -> Float:
+    """The symmetric square root of a covariance."""
+    values, vectors = np.linalg.eigh(covariance_DD)
+    return np.asarray((vectors * np.sqrt(np.clip(values, 0.0, None))) @ vectors.T, np.float64)
+
+
+def _trace_of_root(product: Float) -> float:
+    """Trace of the square root of a matrix that is symmetric but for rounding."""
+    return float(np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0.0, None)).sum())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +120,7 @@ def frechet_infinity(
         repeats: Lines that make the interval.
 
     Raises:
-        ValueError: Fewer than 20 sounds, or counts below 2.
+        ValueError: Fewer than 20 sounds, counts below 2, or features that cannot be compared.
     """
     features = np.asarray(generated_ND, np.float64)
     sounds = len(features)
@@ -120,11 +129,9 @@ def frechet_infinity(
     counts = np.unique(np.linspace(max(2, min(smallest, sounds // 10)), sounds, steps).astype(int))
     rng = np.random.default_rng(seed)
     inverse = 1.0 / counts
+    draws = _Draws.of(real, features)
     distances = np.array(
-        [
-            [frechet_distance(real, Moments.of(features[rng.choice(sounds, n, replace=False)])) for n in counts]
-            for _ in range(repeats)
-        ]
+        [[draws.distance(rng.choice(sounds, n, replace=False)) for n in counts] for _ in range(repeats)]
     )
     lines = np.polyfit(inverse, distances.T, 1)
     slope, distance = (float(value) for value in np.polyfit(inverse, distances.mean(axis=0), 1))
@@ -138,3 +145,37 @@ def frechet_infinity(
         slope=slope,
         r_squared=float(1 - np.square(residual).sum() / total) if total > 0 else 1.0,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Draws:
+    """Features of which many draws are compared with one reference, whose square root is taken once.
+
+    Attributes:
+        real: The reference.
+        features_ND: All of them.
+        turned_ND: The same times the root of the reference's covariance: C1^1/2 C2 C1^1/2 is their covariance.
+    """
+
+    real: Moments
+    features_ND: Float
+    turned_ND: Float
+
+    @classmethod
+    def of(cls, real: Moments, features_ND: Float) -> "_Draws":
+        if features_ND.ndim != 2 or features_ND.shape[1] != len(real.mean_D):
+            raise ValueError(f"features of {features_ND.shape} cannot be compared with {len(real.mean_D)} dimensions")
+        if not np.isfinite(features_ND).all():
+            raise ValueError("some features are not finite")
+        return cls(real=real, features_ND=features_ND, turned_ND=features_ND @ _square_root(real.covariance_DD))
+
+    def distance(self, rows: npt.NDArray[np.int64]) -> float:
+        """Of the sounds with these numbers; the same as `frechet_distance`."""
+        drawn, turned, degrees = self.features_ND[rows], self.turned_ND[rows], len(rows) - 1
+        mean_D, centred = drawn.mean(axis=0), turned - turned.mean(axis=0)
+        # The larger of the two products has the same eigenvalues, and zeros.
+        product = centred @ centred.T if len(rows) < centred.shape[1] else centred.T @ centred
+        shift = np.square(self.real.mean_D - mean_D).sum()
+        own = np.square(drawn - mean_D).sum() / degrees
+        spread = np.trace(self.real.covariance_DD) + own - 2 * _trace_of_root(product / degrees)
+        return max(float(shift + spread), 0.0)

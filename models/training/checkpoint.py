@@ -10,15 +10,14 @@ until all have. Tensors are whole, whoever writes them, so any number of process
 """
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from safetensors import safe_open
@@ -28,6 +27,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from models.training.ema import Ema
 from models.training.posthoc import PowerAverages
+from models.training.run_folder import sync_path
 from models.training.world import World
 
 _NAME = re.compile(r"step-(\d{6,})")
@@ -105,8 +105,12 @@ class Checkpoints:
         if writing is not None:
             writing.result()
 
-    def save(self, state: TrainingState) -> Path:
+    def save(self, state: TrainingState, unreported: Mapping[str, Any] | None = None) -> Path:
         """Copies the state, writes `folder/step-...` beside what goes on, then removes all but the newest `keep`.
+
+        Args:
+            state: Of the run.
+            unreported: What was gathered for the next line of the log (`Meter.gathered`).
 
         Returns:
             The checkpoint's folder, which is there after `wait`; one that is there already is left as it is.
@@ -117,7 +121,12 @@ class Checkpoints:
             self._writing = self._thread.submit(self._remove_old)
             return final
         parts = {name: self._share(tensors) for name, tensors in _tensors(state).items()}
-        progress = {"step": state.step, "clips_seen": state.clips_seen, "seconds": round(state.seconds, 3)}
+        progress = {
+            "step": state.step,
+            "clips_seen": state.clips_seen,
+            "seconds": round(state.seconds, 3),
+            "unreported": unreported or {},
+        }
         self._writing = self._thread.submit(self._write, final, parts, progress)
         return final
 
@@ -130,7 +139,7 @@ class Checkpoints:
                 share[name] = whole.detach().to("cpu", copy=True).contiguous()
         return share
 
-    def _write(self, final: Path, parts: dict[str, Tensors], progress: dict[str, float]) -> None:
+    def _write(self, final: Path, parts: dict[str, Tensors], progress: dict[str, Any]) -> None:
         partial = self.folder / f"{_PARTIAL}{final.name}"
         partial.mkdir(parents=True, exist_ok=True)
         for name, tensors in parts.items():
@@ -150,20 +159,23 @@ class Checkpoints:
     def _remove_old(self) -> None:
         if self.world.is_first:
             for old in checkpoints(self.folder)[: -self.keep]:
-                shutil.rmtree(old)
+                going = old.with_name(f"{_PARTIAL}{old.name}")
+                old.rename(going)  # a kill within the removal leaves nothing that looks whole
+                shutil.rmtree(going)
 
-    def restore(self, state: TrainingState) -> Path | None:
+    def restore(self, state: TrainingState) -> Mapping[str, Any]:
         """Brings the newest checkpoint into a state that was built in the same way.
 
         Returns:
-            The checkpoint, or None where there is none (the state is then left alone).
+            What its log had not said yet (`Meter.gathered`); empty where there is no checkpoint, and the state is then
+            left alone.
 
         Raises:
             ValueError: if its tensors are not those of this network or optimizer.
         """
         found = checkpoints(self.folder)
         if not found:
-            return None
+            return {}
         newest = found[-1]
         for name, module in _modules(state).items():
             _fill(module, newest, name)
@@ -171,7 +183,8 @@ class Checkpoints:
         progress = read_progress(newest)
         state.step, state.clips_seen = int(progress["step"]), int(progress["clips_seen"])
         state.seconds = float(progress["seconds"])
-        return newest
+        unreported: Mapping[str, Any] = progress.get("unreported", {})
+        return unreported
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -182,19 +195,10 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def read_progress(checkpoint: Path) -> dict[str, float]:
-    """Step, clips seen and seconds of a checkpoint."""
-    progress: dict[str, float] = json.loads((checkpoint / "progress.json").read_text())
+def read_progress(checkpoint: Path) -> dict[str, Any]:
+    """Step, clips seen and seconds of a checkpoint, and what its log had not said yet."""
+    progress: dict[str, Any] = json.loads((checkpoint / "progress.json").read_text())
     return progress
-
-
-def sync_path(path: Path) -> None:
-    """Has the system put a file, or the names in a folder, on the disk before going on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _modules(state: TrainingState) -> dict[str, nn.Module]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from models.training.world import World
@@ -47,7 +48,10 @@ class Execution:
 
 
 def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
-    """The repeated blocks of a network: the members of every `nn.ModuleList` that is called `blocks`."""
+    """The repeated blocks of a network: the members of every `nn.ModuleList` that is called `blocks`.
+
+    Every batch goes through all of them; what only some batches use has another name.
+    """
     for module in network.modules():
         blocks = getattr(module, "blocks", None)
         if isinstance(blocks, nn.ModuleList):
@@ -90,6 +94,20 @@ def _policy(context: Any, operation: Any, *args: Any, **kwargs: Any) -> Checkpoi
     return CheckpointPolicy.MUST_SAVE if operation in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
+def gather(network: nn.Module, into: nn.Module | None) -> None:
+    """Brings the whole parameters of a sharded network together; every process calls it.
+
+    Args:
+        network: The sharded one.
+        into: A network of the same kind that gets them; None in a process that only gives.
+    """
+    own = {} if into is None else into.state_dict()
+    for name, tensor in network.state_dict().items():
+        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if into is not None:
+            own[name].copy_(whole.detach())
+
+
 def shard(network: nn.Module, world: World) -> None:
     """Spreads the parameters of a network over all processes, in place (FSDP2), block by block."""
     from torch.distributed.device_mesh import init_device_mesh
@@ -97,8 +115,8 @@ def shard(network: nn.Module, world: World) -> None:
 
     mesh = init_device_mesh(world.device.type, (world.size,))
     policy = MixedPrecisionPolicy()
-    if world.device.type == "cuda":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    if world.device.type == "cuda":  # autocast casts what goes into products; times and positions stay exact
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in blocks_of(network):
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(network, mesh=mesh, mp_policy=policy)

@@ -1,8 +1,8 @@
 """The gradients of a global batch: in micro-batches that fit the memory, over all processes."""
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +13,10 @@ from models.training.step import Batch, Objective, StepResult, sample_rngs
 from models.training.world import World
 
 Notice = Callable[[str], None]
+
+FITS = 2
+"""Steps before which several processes find out whether their micro-batch fits: the first, and the one after the
+optimizer has made its state. Source: ours; afterwards the memory that a step needs grows no more."""
 
 
 class Gradients:
@@ -31,19 +35,20 @@ class Gradients:
         self,
         network: nn.Module,
         objective: Objective,
-        *,
         world: World,
         execution: Execution,
+        *,
         seed: int,
-        notice: Notice,
+        notice: Notice | None = None,
     ) -> None:
         self.micro_clips = execution.micro_clips
-        self._network, self._world, self._seed, self._notice = network, world, seed, notice
+        self._network, self._world, self._seed = network, world, seed
+        self._notice = notice or (lambda text: None)
         self._loss: nn.Module = _Loss(network, objective)
         self._is_spread = world.size > 1
-        self._is_sharded = self._is_spread and execution.spread == "shards"
-        self._is_fitted = not self._is_spread
-        if self._is_spread and not self._is_sharded:
+        self.is_sharded = self._is_spread and execution.spread == "shards"
+        self._fits_left = FITS if self._is_spread and not self.is_sharded else 0
+        if self._is_spread and not self.is_sharded:
             self._loss = nn.parallel.DistributedDataParallel(self._loss, broadcast_buffers=False)
 
     def of(self, batch: Batch, *, step: int, first_clip: int) -> StepResult:
@@ -60,7 +65,7 @@ class Gradients:
         Raises:
             torch.OutOfMemoryError: if not even one clip fits.
         """
-        while not self._is_fitted:
+        while self._fits_left:
             self._fit(batch, step, first_clip)
         while True:
             try:
@@ -95,7 +100,7 @@ class Gradients:
 
     def _synchronised(self, last: bool) -> AbstractContextManager[Any]:
         """Only the last micro-batch of a step exchanges gradients."""
-        if self._is_sharded:
+        if self.is_sharded:
             self._network.set_requires_gradient_sync(last)  # type: ignore[operator]
         elif isinstance(self._loss, nn.parallel.DistributedDataParallel) and not last:
             return self._loss.no_sync()
@@ -113,19 +118,21 @@ class Gradients:
         self._notice(f"out of memory with {before} clips at once; going on with {self.micro_clips}")
 
     def _fit(self, batch: Batch, step: int, first_clip: int) -> None:
-        """Find, before the first exchange, a size that fits all processes: one that fails later would leave the others
-        waiting."""
+        """Find, before any exchange, a size that fits all replicas: one that fails later leaves the others waiting.
+
+        Shards exchange in every block, so there is nothing that one could try by itself: out of memory ends the run.
+        """
         size = self._size(batch)
         failed = torch.zeros((), device=self._world.device)
         try:
-            with self._synchronised(last=self._is_sharded):  # shards forget only what they have exchanged
+            with self._synchronised(last=False):
                 loss, _ = self._forward(batch, 0, size, first_clip)
                 loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError:
             failed += 1
         self._network.zero_grad()
         if not self._world.summed(failed).item():
-            self._is_fitted = True
+            self._fits_left -= 1
         elif size == 1:
             raise torch.OutOfMemoryError("not even one clip fits into the memory of every process")
         else:
@@ -159,17 +166,3 @@ def rows_of(batch: Batch, begin: int, end: int) -> dict[str, Any]:
     if begin == 0 and end >= len(batch["keys"]):
         return dict(batch)
     return {name: None if value is None else value[begin:end] for name, value in batch.items()}
-
-
-@contextmanager
-def unsharded(network: nn.Module) -> Iterator[None]:
-    """While it is entered, what a sharded network holds outside of its blocks is whole, for calls of its parts."""
-    unshard = getattr(network, "unshard", None)
-    if unshard is None:
-        yield
-        return
-    unshard()
-    try:
-        yield
-    finally:
-        network.reshard()  # type: ignore[operator]

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,15 @@ from torch.distributed.tensor import DTensor
 from models.training.checkpoint import Checkpoints, TrainingState, read_progress
 from models.training.checkpoint import checkpoints as checkpoints_in
 from models.training.ema import Ema, EmaSettings
-from models.training.execution import Execution, prepare_blocks, shard
+from models.training.execution import Execution, gather, prepare_blocks, shard
 from models.training.flops import flops_a_clip, peak_flops
-from models.training.gradients import Gradients, Notice, unsharded
+from models.training.gradients import Gradients, Notice
 from models.training.interrupt import StopWish
 from models.training.meter import Meter, Yardstick
 from models.training.optimizers import OptimizerSettings, optimizers_of
 from models.training.posthoc import PowerAverages, save_snapshots
 from models.training.prefetch import BatchAt, Prefetch
-from models.training.run_folder import ReportLog
+from models.training.run_folder import ReportLog, only_run
 from models.training.schedule import Schedule
 from models.training.step import Batch, Objective
 from models.training.world import World
@@ -93,7 +94,7 @@ class Watchers:
     Attributes:
         report: Each line of the log.
         evaluate: The state, as often as the settings say; what it returns goes into the log. Every process calls it,
-            and it draws no global random numbers.
+            the average is whole in the first alone where the network is sharded, and it draws no global random numbers.
         notice: What a person should know, as that the memory did not suffice.
     """
 
@@ -127,37 +128,40 @@ def train(
         watchers: Who is told what.
 
     Returns:
-        The state at the end, or where Ctrl-C or SIGTERM stopped the run; `clips_seen` tells which.
+        The state at the end, or where Ctrl-C or SIGTERM stopped the run; `clips_seen` tells which. The average of a
+        sharded network is whole in the first process.
 
     Raises:
+        BlockingIOError: another process trains in the folder.
         FloatingPointError: if a loss or a gradient is not finite; says which samples. The weights are then as
             before that step, and are not saved.
     """
     world = world or World(device=next(network.parameters()).device)
     execution, watchers = execution or Execution(), watchers or Watchers()
     yardstick = _yardstick(network, objective, batch_at, settings, folder, world)
+    is_sharded = world.size > 1 and execution.spread == "shards"
+    whole = deepcopy(network).eval().requires_grad_(False).cpu() if is_sharded and world.is_first else None
     state = starting_state(network, settings, world=world, execution=execution)
-    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        if world.is_first:
+            stack.enter_context(only_run(folder))
         checkpoints = stack.enter_context(Checkpoints(folder / "checkpoints", keep=settings.keep, world=world))
-        checkpoints.restore(state)
+        unreported = checkpoints.restore(state)
         prepare_blocks(network, execution)
-        notice = watchers.notice or (lambda text: None)
         run = _Run(
             state=state,
             settings=settings,
-            gradients=Gradients(
-                network, objective, world=world, execution=execution, seed=settings.seed, notice=notice
-            ),
+            gradients=Gradients(network, objective, world, execution, seed=settings.seed, notice=watchers.notice),
             world=world,
-            meter=Meter(world, yardstick),
+            meter=Meter(world, yardstick, unreported),
             log=ReportLog(folder / "log.jsonl", after_step=state.step) if world.is_first else None,
             watchers=watchers,
             folder=folder,
+            whole=whole,
         )
         stop = stack.enter_context(StopWish())
-        batches = stack.enter_context(Prefetch(batch_at, state.step, threads=execution.loader_threads))
-        run.go(batches, checkpoints, stop)
+        run.go(stack.enter_context(Prefetch(batch_at, state.step, threads=execution.loader_threads)), checkpoints, stop)
+    run.gather()
     return state
 
 
@@ -170,7 +174,9 @@ def _yardstick(
     peak = peak_flops(world.device)
     return Yardstick(
         clip_seconds=settings.clip_seconds,
-        flops_a_clip=None if is_over else flops_a_clip(network, objective, batch_at(0), seed=settings.seed),
+        flops_a_clip=None
+        if is_over
+        else flops_a_clip(network, objective, on_device(batch_at(0), world.device), seed=settings.seed),
         peak_flops=peak * world.size if peak is not None else None,
     )
 
@@ -199,6 +205,7 @@ class _Run:
     log: ReportLog | None
     watchers: Watchers
     folder: Path
+    whole: nn.Module | None
 
     def go(self, batches: Prefetch, checkpoints: Checkpoints, stop: StopWish) -> None:
         """Steps until the end, or until a process is asked to stop."""
@@ -207,19 +214,24 @@ class _Run:
         while True:
             stops = stops or (self.world.size == 1 and stop.asked)  # several agree within a step
             done, moved = state.clips_seen >= settings.total_clips, state.clips_seen > before
+            if stops and not done:  # whoever asked may not wait for an evaluation
+                checkpoints.save(state, self.meter.gathered())
+                return
             if _due(before, state.clips_seen, settings.evaluate_every_clips, done and moved):
                 self._evaluate()
             if self._snapshot_is_due(before, done and moved):
                 self._snapshot()
-            if _due(before, state.clips_seen, settings.save_every_clips, done or stops):
-                checkpoints.save(state)
-            if done or stops:
+            if _due(before, state.clips_seen, settings.save_every_clips, done):
+                checkpoints.save(state, self.meter.gathered())
+            if done:
                 return
             begun, before = time.perf_counter(), state.clips_seen
             with self.meter.waiting():
                 batch = on_device(batches.next(), self.world.device)
             stops = self.step(batch, stop)
-            state.seconds += time.perf_counter() - begun
+            took = time.perf_counter() - begun
+            state.seconds += took
+            self.meter.took(took)
             last = state.clips_seen >= settings.total_clips
             if _due(before, state.clips_seen, settings.report_every_clips, last):
                 self._tell({**self.meter.report(), "learning_rate": self._rate(state.clips_seen)})
@@ -264,9 +276,22 @@ class _Run:
         return self.settings.schedule.rate(clips, self.settings.total_clips)
 
     def _evaluate(self) -> None:
-        if self.watchers.evaluate is not None:
-            with unsharded(self.state.ema.network):
-                self._tell(self.watchers.evaluate(self.state))
+        if self.watchers.evaluate is None:
+            return
+        sharded = self.gather()
+        try:
+            self._tell(self.watchers.evaluate(self.state))
+        finally:
+            self.state.ema.network = sharded
+        self.world.wait()
+
+    def gather(self) -> nn.Module:
+        """Has the first process's average be a whole network where it was a sharded one; returns what it was."""
+        sharded = self.state.ema.network
+        if self.gradients.is_sharded:
+            gather(sharded, self.whole)
+            self.state.ema.network = self.whole.to(self.world.device) if self.whole is not None else sharded
+        return sharded
 
     def _snapshot_is_due(self, before: int, last: bool) -> bool:
         every = self.settings.snapshot_every_clips

@@ -3,9 +3,10 @@
 import resource
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,12 +36,20 @@ class Meter:
     Args:
         world: The processes; clips and losses are of all of them, times are this one's.
         yardstick: By what clips are measured.
+        gathered: What an earlier start of the run gathered and did not report.
     """
 
-    def __init__(self, world: World | None = None, yardstick: Yardstick | None = None) -> None:
+    def __init__(
+        self,
+        world: World | None = None,
+        yardstick: Yardstick | None = None,
+        gathered: Mapping[str, Any] | None = None,
+    ) -> None:
         self._world = world or World(device=torch.device("cpu"))
         self._yardstick = yardstick or Yardstick()
         self._start()
+        if gathered:
+            self._restore(gathered)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -48,6 +57,10 @@ class Meter:
         begun = time.perf_counter()
         yield
         self._waited_s += time.perf_counter() - begun
+
+    def took(self, seconds: float) -> None:
+        """Counts time that steps took; evaluating and saving are none of it."""
+        self._seconds += seconds
 
     def add(self, result: StepResult, *, loss: float, gradient_norm: float, clips: int) -> None:
         """Counts one step: `loss` and `clips` of all processes, `result.tallies` of this one."""
@@ -60,7 +73,7 @@ class Meter:
 
     def report(self) -> dict[str, float]:
         """Since the last report: means of loss, gradient norm and named tallies; rates; waiting; memory at most."""
-        seconds = max(time.perf_counter() - self._begun, 1e-9)
+        seconds = max(self._seconds, 1e-9)
         clips_per_s = self._clips / seconds
         report = {
             "loss": self._loss / max(1, self._clips),
@@ -75,12 +88,31 @@ class Meter:
             report["tflop_per_s"] = clips_per_s * self._yardstick.flops_a_clip / 1e12
             if self._yardstick.peak_flops is not None:
                 report["mfu"] = clips_per_s * self._yardstick.flops_a_clip / self._yardstick.peak_flops
-        for name, tallies in sorted(self._tallies.items()):
-            total, count = self._world.summed(torch.stack(tallies).double().sum(0)).tolist()
+        for name, (total, count) in self._summed().items():
             if count:
                 report[name] = total / count
         self._start()
         return report
+
+    def gathered(self) -> dict[str, Any]:
+        """What was gathered since the last report, as JSON, so that a run that goes on reports whole intervals."""
+        numbers = (self._steps, self._clips, self._loss, self._gradient_norm, self._seconds, self._waited_s)
+        return {"numbers": numbers, "tallies": self._summed()}
+
+    def _restore(self, gathered: Mapping[str, Any]) -> None:
+        """The tallies of all processes are put into the first."""
+        self._steps, self._clips, self._loss, self._gradient_norm, self._seconds, self._waited_s = gathered["numbers"]
+        if self._world.is_first:
+            device = self._world.device
+            for name, sums in gathered["tallies"].items():
+                self._tallies[name].append(torch.tensor(sums, dtype=torch.float64, device=device))
+
+    def _summed(self) -> dict[str, list[float]]:
+        """Sum and count of every tally, over all processes."""
+        return {
+            name: self._world.summed(torch.stack([one.double() for one in tallies]).sum(0)).tolist()
+            for name, tallies in sorted(self._tallies.items())
+        }
 
     def _memory_gb(self) -> float:
         """The most that was in use: on the GPU since the last report; on a CPU the process's, since its start."""
@@ -92,7 +124,6 @@ class Meter:
         return used
 
     def _start(self) -> None:
-        self._begun = time.perf_counter()
-        self._waited_s = self._loss = self._gradient_norm = 0.0
+        self._seconds = self._waited_s = self._loss = self._gradient_norm = 0.0
         self._steps = self._clips = 0
         self._tallies: defaultdict[str, list[Tensor]] = defaultdict(list)

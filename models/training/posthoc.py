@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from models.training.ema import local
+from models.training.run_folder import sync_path
 
 WIDTHS = (0.05, 0.1)
 """Relative standard deviations of the two averages. Source: Karras et al. 2024, arXiv 2312.02696, section 3.1."""
@@ -100,6 +101,8 @@ def _product(
 def save_snapshots(averages: PowerAverages, folder: Path, *, clips: int, is_first: bool = True) -> None:
     """Writes the averages after `clips` clips, each whole or not at all; all processes call it, the first writes."""
     folder.mkdir(parents=True, exist_ok=True)
+    for left_over in folder.glob(".partial-*") if is_first else ():
+        left_over.unlink()
     for width, network in zip(averages.widths, averages.networks, strict=True):
         tensors = {}
         for name, tensor in network.state_dict().items():
@@ -110,6 +113,7 @@ def save_snapshots(averages: PowerAverages, folder: Path, *, clips: int, is_firs
             final = folder / f"clips-{clips:09d}-width-{width:.3f}.safetensors"
             partial = folder / f".partial-{final.name}-{os.getpid()}"
             save_file(tensors, partial)
+            sync_path(partial)
             partial.replace(final)
 
 

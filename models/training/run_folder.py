@@ -4,10 +4,12 @@ config.json     the resolved settings, and the versions of what computed
 log.jsonl       one line a report
 """
 
+import fcntl
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,31 @@ def write_whole(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
+
+
+def sync_path(path: Path) -> None:
+    """Has the system put a file, or the names in a folder, on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Holds the folder of a run, made if it is not there; the kernel lets go of it when the process dies.
+
+    Raises:
+        BlockingIOError: another process trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "run.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError(f"another process trains in {folder}: wait for it, or give another folder") from error
+        yield
 
 
 def _step_of(line: str) -> float:

@@ -5,11 +5,16 @@ Batches are global: rank r of w takes the rows r, r + w, r + 2 w, ... of each, s
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Self
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for one that encodes, evaluates or writes for all; those that step together wait as long as
+torch has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,12 +25,14 @@ class World:
         device: On which this process computes.
         rank: Its number, 0 to `size` - 1; rank 0 writes the log.
         size: How many there are.
+        patient: A group for waits that may be long; None alone.
         beside: A group for what happens beside the steps, as the end of a checkpoint's writing; None alone.
     """
 
     device: torch.device
     rank: int = 0
     size: int = 1
+    patient: dist.ProcessGroup | None = None
     beside: dist.ProcessGroup | None = None
 
     @classmethod
@@ -49,7 +56,8 @@ class World:
             torch.cuda.set_device(own)
         if not dist.is_initialized():
             dist.init_process_group("cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo")
-        return cls(device=own, rank=dist.get_rank(), size=size, beside=dist.new_group(backend="gloo"))
+        patient, beside = (dist.new_group(backend="gloo", timeout=PATIENCE) for _ in range(2))
+        return cls(device=own, rank=dist.get_rank(), size=size, patient=patient, beside=beside)
 
     @property
     def is_first(self) -> bool:
@@ -73,9 +81,9 @@ class World:
         return values
 
     def wait(self) -> None:
-        """Goes on when all processes are here."""
-        if self.size > 1:
-            dist.barrier()
+        """Goes on when all processes are here, however long one is busy for all."""
+        if self.patient is not None:
+            dist.barrier(group=self.patient)
 
     def wait_beside(self) -> None:
         """The same in a thread beside the steps; one thread a process may be in it."""

@@ -85,7 +85,7 @@ class HeardStore:
         found = [logits_L for sound in sounds if (logits_L := self[sound].logits_L) is not None]
         return np.stack(found) if found else None
 
-    def hear(self, sounds: Sequence[Sound], progress: Progress) -> None:
+    def hear(self, sounds: Iterable[Sound], progress: Progress | None = None) -> None:
         """Listen to what is missing; on Ctrl-C what was heard is kept."""
         missing = self.missing(sounds)
         chunks = [missing[first : first + SOUNDS_AT_ONCE] for first in range(0, len(missing), SOUNDS_AT_ONCE)]
@@ -100,7 +100,8 @@ class HeardStore:
                     for sound, heard in zip(chunk, self.listener.hear(waves), strict=True):
                         self._known[sound.key] = heard
                         self._fresh.append((sound.key, heard))
-                    progress.advance(len(chunk))
+                    if progress is not None:
+                        progress.advance(len(chunk))
                     if time.monotonic() - committed > COMMIT_S:
                         self._commit()
                         committed = time.monotonic()

@@ -137,8 +137,8 @@ def real_set(asked: str, *, split: str, seed: int) -> RealSet:
     path, _, name = asked.partition("@")
     dataset = Dataset(Path(path))
     if name and (dataset.root("shards") / plain_name(name, "generation")).exists(INDEX_FILE):
-        of, clips = f"generation {name}", _packed(dataset, name, seed)
-    elif name:
+        return packed_set(dataset, name, seed=seed)
+    if name:
         if not selection_path(dataset, name).is_file():
             raise ArgumentError(f"{dataset.path} has neither a generation nor a selection {name!r}")
         columns = ["clip_id", "captions", "audio_sha256", "video_sha256"]
@@ -151,10 +151,15 @@ def real_set(asked: str, *, split: str, seed: int) -> RealSet:
         of, clips = f"split {split}", _stored(dataset, rows.to_pylist() if rows else [], seed)
     if not clips:
         raise ArgumentError(f"{of} of {dataset.path} has no clip with a sound; fetch some, or name another after @")
-    return RealSet(dataset, of, sorted(clips, key=lambda clip: clip.clip_id))
+    return RealSet(dataset, of, clips)
 
 
-def _packed(dataset: Dataset, name: str, seed: int) -> list[RealClip]:
+def packed_set(dataset: Dataset, name: str, *, seed: int) -> RealSet:
+    """The clips of a generation of shards; see `real_set`.
+
+    Raises:
+        DatasetError: It is not finished, or damaged.
+    """
     shards = Shards.open(dataset.root("shards") / name)
 
     def member(number: int, kind: str) -> Callable[[], bytes]:
@@ -172,7 +177,7 @@ def _packed(dataset: Dataset, name: str, seed: int) -> list[RealClip]:
                 open_picture=member(number, "mp4") if "mp4" in about["sha256"] else None,
             )
         )
-    return clips
+    return RealSet(dataset, f"generation {name}", sorted(clips, key=lambda clip: clip.clip_id))
 
 
 def _stored(dataset: Dataset, rows: Sequence[Mapping[str, Any]], seed: int) -> list[RealClip]:

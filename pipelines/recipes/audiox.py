@@ -1,15 +1,19 @@
 """The recipes `audiox-tiny`, `-small` and `-base`: AudioX at sizes from two CPU cores to GPUs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
+from curation.latents import Extras
 from curation.samples import Source
 from models.audiox.conditioning import FramePatches
 from models.audiox.encoder_source import ConditionSources, EncoderSource
+from models.audiox.generate import AudioX
+from models.audiox.network import AudioXNetwork
 from models.audiox.recipes import (
     AudioXRecipe,
     Frozen,
@@ -20,15 +24,27 @@ from models.audiox.recipes import (
     tiny_frames,
     train_audiox,
 )
+from models.audiox.tasks import task_of
 from models.codecs.closed_form import MdctPcaConfig
 from models.codecs.codec import load_codec
 from models.training.world import World
+from pipelines.evaluations.made_sounds import Making
 from pipelines.recipes.data import Encoding, batches_of, data_identity, fitted_codec, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.training.board import watching
+from pipelines.training.evaluation import sample_evaluation, watched
 from pipelines.wiring.devices import device_name
+from pipelines.wiring.text_encoders import text_source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from models.audiox.conditioning import ConditionEncoders
 
 FRAME_RATE_HZ = 5.0
+
+TEACHERS = "clap"
+"""Vectors of sounds that are distilled, where a recipe does so; the name that `embed` gives unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +68,16 @@ class Size:
     frame_size_px: int
     codec: MdctPcaConfig | None
     text_encoder: str | None = None
+
+    def encoding(self, codec: str, text: EncoderSource) -> Encoding:
+        """What clips and their texts are encoded to, with a codec by folder or name."""
+        return Encoding(
+            codec=codec,
+            name=self.name,
+            frame_rate_hz=FRAME_RATE_HZ,
+            frame_size_px=self.frame_size_px,
+            text=text,
+        )
 
 
 _CODEC = MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=96)
@@ -82,21 +108,15 @@ BASE = Size(
 )
 
 
-def text_source(name_or_path: str) -> EncoderSource:
-    """A text encoder by the kind that its configuration says.
-
-    Raises:
-        ArgumentError: It cannot be read, or is neither CLAP nor T5.
-    """
-    from transformers import AutoConfig
-
-    try:
-        kind = AutoConfig.from_pretrained(name_or_path).model_type
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"no text encoder can be loaded from {name_or_path!r}: {error}") from error
-    if kind not in ("clap", "t5"):
-        raise ArgumentError(f"the text encoder {name_or_path!r} is of kind {kind!r}; give a CLAP or a T5")
-    return EncoderSource(kind=kind, path=name_or_path)
+def _extras(recipe: AudioXRecipe) -> Extras:
+    """What the recipe's samples have beside latents, pictures and texts."""
+    tasks = recipe.objective.tasks
+    heard = {} if tasks is None or not recipe.network.adapters.audio else tasks.weights
+    completes = any(weight > 0 and task_of(f"{name}_condition-music").audio for name, weight in heard.items())
+    return Extras(
+        before=tasks is not None and tasks.music > 0 and completes,
+        teachers=TEACHERS if recipe.objective.distillation.weight > 0 else None,
+    )
 
 
 def _own_clap(dataset: Dataset, name: str) -> str:
@@ -156,24 +176,58 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
         **({} if options.clips is None else {"total_clips": options.clips}),
         seed=seed,
     )
-    encoding = Encoding(codec=codec, name=size.name, frame_rate_hz=FRAME_RATE_HZ, frame_size_px=size.frame_size_px)
+    encoding, extras = size.encoding(codec, conditions.text), _extras(recipe)
     sources = options.sources or (Source(dataset=dataset, generation=generation),)
-    samples = latent_samples(sources, encoding, seconds=[seconds], world=world)
+    samples = latent_samples(sources, encoding, seconds=[seconds], world=world, extras=extras, raw=options.raw)
     last: dict[str, float] = {}
+    recipe = _evaluated_as_asked(recipe, options)
+    frozen = Frozen(codec=loaded, sources=conditions)
+    evaluation = None
+    if options.evaluation.samples and world.is_first:
+        evaluation = sample_evaluation(
+            options.evaluation,
+            folder=folder,
+            source=sources[0],
+            making=Making(seconds=seconds, seed=seed),
+            model_of=_model_of(frozen, recipe.objective.path, world),
+        )
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         model = train_audiox(
             recipe,
             batches_of(samples, samples.plan(batch_size=recipe.batch_clips, seed=seed)),
-            frozen=Frozen(codec=loaded, sources=conditions),
+            frozen=frozen,
             folder=folder,
-            data=data_identity(sources, seconds=seconds),
+            data=data_identity(sources, seconds=seconds, extras=extras),
             world=world,
             execution=options.execution,
-            watchers=watchers,
+            watchers=watched(watchers, options.evaluation, evaluation),
         )
     if model is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
     return {"clips": len(samples), "too_short": samples.too_short, **last}
+
+
+def _evaluated_as_asked(recipe: AudioXRecipe, options: RunOptions) -> AudioXRecipe:
+    """The recipe with samples as often as the user said, which does not change what is trained."""
+    every = options.evaluation.every_clips
+    if every is None:
+        return recipe
+    return replace(recipe, training=replace(recipe.training, evaluate_every_clips=every))
+
+
+def _model_of(frozen: Frozen, path: str, world: World) -> "Callable[[nn.Module], AudioX]":
+    """Puts the parts of a model around its network while it is trained."""
+
+    @cache
+    def encoders() -> "ConditionEncoders":
+        return frozen.sources.encoders(world.device)
+
+    def model_of(network: "nn.Module") -> AudioX:
+        if not isinstance(network, AudioXNetwork):
+            raise TypeError(f"the averaged network is a {type(network).__name__}, not an AudioXNetwork")
+        return AudioX(network, codec=frozen.codec, encoders=encoders(), path=path)
+
+    return model_of
 
 
 def _codec(size: Size, dataset: Dataset, options: RunOptions, world: World) -> str:

@@ -16,15 +16,16 @@ from curation.encode import with_channels
 from curation.errors import ArgumentError
 from curation.shards.batches import BatchPlan
 from curation.shards.reader import Shards
-from pipelines.recipes.data import sounds
+from pipelines.recipes.data import FITTING_CLIPS, sounds
 
 # Ours: sets of short sounds are filled up with digital silence, of which nothing is learnt and which a relative error
 # makes much of. A window this quiet (-60 dB of full scale) is drawn again, a few times.
 QUIET_RMS = 1e-3
 DRAWS = 4
-# Ours: a tenth of the clips, and no more than tell codecs apart, are kept to measure by.
+# Ours: a tenth of the clips, and no more than tell codecs apart, are kept to measure by, 10 s of each.
 HELD_OUT_SHARE = 10
 HELD_OUT_CLIPS = 48
+MEASURED_S = 10
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,12 @@ class SoundWindows:
         return np.pad(wave_CT, ((0, 0), (0, self.window_samples - wave_CT.shape[1])))
 
     def waves(self, clips: Sequence[int]) -> list[Tensor]:
-        """Some clips whole, float32 (C, T) each."""
-        return [torch.from_numpy(wave) for wave in sounds(self.shards, self.sample_rate_hz, self.channels, list(clips))]
+        """The first seconds of some clips, float32 (C, T) each."""
+        longest = MEASURED_S * self.sample_rate_hz
+        found = sounds(self.shards, self.sample_rate_hz, self.channels, list(clips))
+        return [torch.from_numpy(wave_CT[:, :longest]) for wave_CT in found]
 
     @property
     def fitting(self) -> list[int]:
         """Clips that a closed-form codec is fitted on for comparison: as many trained ones as the recipes fit on."""
-        return self._trained[:256]
+        return self._trained[:FITTING_CLIPS]

@@ -5,12 +5,13 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import soundfile
 import soxr
 import torch
@@ -18,18 +19,21 @@ from torch import Tensor
 
 from curation.dataset import Dataset
 from curation.encode import Encode, with_channels
+from curation.encode_text import EncodeText, pending_texts
 from curation.errors import ArgumentError
-from curation.latents import Lengths
+from curation.latents import Extras, Lengths, Members
 from curation.names import plain_name
 from curation.samples import Samples, Source
 from curation.shards.batches import BatchPlan
 from curation.shards.generation import INDEX_FILE
 from curation.shards.reader import Shards
 from curation.storage import Root
+from models.audiox.encoder_source import EncoderSource
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from models.training.world import World
 from pipelines.runner import Job, run
 from pipelines.wiring.codecs import encode_stage, load_numpy_codec
+from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage
 
 FITTING_CLIPS = 256
 """Sounds that a closed-form codec is fitted on. Source: ours; components change by less than a percent beyond."""
@@ -61,8 +65,13 @@ def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
     return {"generation": generation, "index_sha256": hashlib.sha256(content).hexdigest()}
 
 
-def data_identity(sources: Sequence[Source], *, seconds: float) -> dict[str, Any]:
+def data_identity(sources: Sequence[Source], *, seconds: float, extras: Extras | None = None) -> dict[str, Any]:
     """Content of all that is trained on, and how it is mixed, so that a run is not resumed with other data.
+
+    Args:
+        sources: What is trained on.
+        seconds: Length of a sample, s.
+        extras: What samples have beside.
 
     Raises:
         ArgumentError: There is no such generation.
@@ -74,6 +83,11 @@ def data_identity(sources: Sequence[Source], *, seconds: float) -> dict[str, Any
             {**generation_identity(one.dataset, one.generation), "weight": one.weight, "where": one.where}
             for one in sources
         ]
+    if extras is not None and extras.before:
+        identity["before"] = True
+    if extras is not None and extras.teachers is not None:
+        facts = [source.dataset.current_facts("embed").get(extras.teachers) for source in sources]
+        identity["teachers"] = [None if folder is None else folder.name for folder in facts]
     return identity
 
 
@@ -132,12 +146,14 @@ class Encoding:
         name: Name of the latents.
         frame_rate_hz: Pictures a second.
         frame_size_px: Their side, px.
+        text: What encodes their texts; None: nothing does.
     """
 
     codec: str
     name: str
     frame_rate_hz: float
     frame_size_px: int
+    text: EncoderSource | None = None
 
     def stage(self, dataset: Dataset) -> Encode:
         """The stage that makes it of a dataset's clips."""
@@ -149,8 +165,33 @@ class Encoding:
             frame_size_px=self.frame_size_px,
         )
 
+    def run(self, sources: Sequence[Source]) -> None:
+        """Encode what is pending of the clips of some datasets, and of the texts that are trained on."""
+        for dataset in {source.dataset.path: source.dataset for source in sources}.values():
+            stage = self.stage(dataset)
+            run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
+        if self.text is None:
+            return
+        for source in sources:
+            texts = encode_text_stage(source.dataset, self.text, called=self.name)
+            queue = partial(_pending_texts, source, texts)
+            run(source.dataset, Job(stage=texts, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
 
-def latent_samples(sources: Sequence[Source], encoding: Encoding, *, seconds: Sequence[float], world: World) -> Samples:
+
+def _pending_texts(source: Source, stage: EncodeText) -> pa.Table:
+    said = Members.of(source.dataset, source.generation, source.where).said()
+    return pending_texts(source.dataset, stage, said)
+
+
+def latent_samples(
+    sources: Sequence[Source],
+    encoding: Encoding,
+    *,
+    seconds: Sequence[float],
+    world: World,
+    extras: Extras | None = None,
+    raw: bool = False,
+) -> Samples:
     """Encode what is pending, in one process for all, and open the clips of the sources.
 
     Args:
@@ -158,19 +199,34 @@ def latent_samples(sources: Sequence[Source], encoding: Encoding, *, seconds: Se
         encoding: What clips are encoded to.
         seconds: Lengths of samples, s.
         world: The processes that train together.
+        extras: What samples have beside; tokens of texts they have where the encoding makes such.
+        raw: Encode nothing beforehand: sounds and pictures of the shards are decoded, and sounds encoded, as they are
+            drawn.
+
+    Raises:
+        ArgumentError: Something that is asked for is missing, or no clip is long enough.
     """
-    if world.is_first:
-        for dataset in {source.dataset.path: source.dataset for source in sources}.values():
-            stage = encoding.stage(dataset)
-            run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
-    world.wait()
-    rate_hz = load_numpy_codec(encoding.codec).codec.latent_rate_hz
+    loaded = load_numpy_codec(encoding.codec, str(world.device) if raw else "cpu")
+    rate_hz = loaded.codec.latent_rate_hz
     lengths = Lengths(
         latent_frames=tuple(sorted({math.floor(round(one * rate_hz, 6)) for one in seconds})),
         latent_rate_hz=rate_hz,
         frame_rate_hz=encoding.frame_rate_hz,
     )
-    return Samples.open(sources, latents=encoding.name, lengths=lengths)
+    if raw:
+        return Samples.open_raw(
+            sources,
+            codec=loaded,
+            hop_samples=loaded.codec.hop_samples,
+            frame_size_px=encoding.frame_size_px,
+            lengths=lengths,
+            extras=extras,
+        )
+    if world.is_first:
+        encoding.run(sources)
+    world.wait()
+    extras = replace(extras or Extras(), tokens=None if encoding.text is None else encoding.name)
+    return Samples.open(sources, latents=encoding.name, lengths=lengths, extras=extras)
 
 
 def batches_of(samples: Samples, plan: BatchPlan) -> Callable[[int, range], dict[str, Any]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from curation.errors import ArgumentError
 from curation.samples import Source
 from models.training.execution import Execution
+from pipelines.training.evaluation import EvaluationOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,9 @@ class RunOptions:
         seconds: Length of a training sample, s, above 0.
         clips: Clips seen in all, at least 1.
         execution: How the run is executed.
+        raw: Encode nothing beforehand.
         wandb: Project at Weights & Biases that is shown the run; None: none.
+        evaluation: Samples that are made and judged during the run.
     """
 
     generation: str = "train"
@@ -31,7 +34,9 @@ class RunOptions:
     seconds: float | None = None
     clips: int | None = None
     execution: Execution = field(default_factory=Execution)
+    raw: bool = False
     wandb: str | None = None
+    evaluation: EvaluationOptions = field(default_factory=EvaluationOptions)
 
     def __post_init__(self) -> None:
         for option, value in (("--seconds", self.seconds), ("--clips", self.clips)):

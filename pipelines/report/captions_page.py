@@ -103,7 +103,8 @@ def write_captions_page(
     Args:
         dataset: Whose captions.
         page: The HTML file to write.
-        rows: As the verb `captions` finds them: a row a candidate, those of one clip together, the chosen ones first.
+        rows: As the verb `captions` finds them: a row a candidate, those of one clip together, the chosen ones first;
+            a clip of which nothing usable was said has one row, whose text is null.
         rule: The rule that chose; None took all of the best kind.
         sound_bytes: What sounds and spectrograms may add to the page.
 
@@ -154,11 +155,12 @@ def _clips(dataset: Dataset, rows: Sequence[Row], rule: str | None) -> list[Clip
             aside.setdefault(row["clip_id"], []).append(Aside(source, row["code"], row["detail"] or ""))
     clips = []
     for clip_id, group in groupby(rows, lambda row: row["clip_id"]):
-        said = _without_copies(group)
+        first, *more = group
+        said = _without_copies([first, *more] if first["text"] is not None else [])
         best = min((_rank(row["source"]) for row in said if row["chosen"]), default=None)
-        start_s, end_s = said[0]["start_ms"] / 1000, (said[0]["start_ms"] + said[0]["duration_ms"]) / 1000
-        place = f"{said[0]['platform']} {said[0]['video_id']}, {start_s:g} to {end_s:g} s"
-        clip = Clip(clip_id, place, said[0]["labels"], aside=aside.get(clip_id, []))
+        start_s, end_s = first["start_ms"] / 1000, (first["start_ms"] + first["duration_ms"]) / 1000
+        place = f"{first['platform']} {first['video_id']}, {start_s:g} to {end_s:g} s"
+        clip = Clip(clip_id, place, first["labels"], aside=aside.get(clip_id, []))
         for row in said:
             failed = broken.get((clip_id, row["source"], row["text"]), [])
             known = provenance.get((clip_id, row["text"]), []) if not row["source"].startswith("human:") else []

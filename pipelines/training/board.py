@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from curation.errors import ArgumentError
+from curation.keys import short_hash
 from models.training.loop import Watchers
 from models.training.world import World
 from pipelines.progress import Progress
@@ -73,7 +74,7 @@ def watching(
             last.update(report)
             show(report)
             seen = int(report["clips_seen"])
-            progress.advance(seen - shown, note=f"loss {report.get('loss', float('nan')):.3f}")
+            progress.advance(seen - shown, note=f"loss {last.get('loss', float('nan')):.3f}")
             shown = seen
 
         yield Watchers(report=on_report, notice=progress.note)
@@ -84,4 +85,5 @@ def _wandb_run(folder: Path, project: str) -> Any:
         import wandb
     except ImportError as error:
         raise ArgumentError("--wandb needs the package wandb; run `pip install wandb`") from error
-    return wandb.init(project=project, name=folder.name, dir=str(folder), id=folder.name, resume="allow")
+    known_as = short_hash(str(folder.resolve()))  # two datasets may have runs of one name
+    return wandb.init(project=project, name=folder.name, dir=str(folder), id=known_as, resume="allow")

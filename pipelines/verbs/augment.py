@@ -8,11 +8,10 @@ from cyclopts import Parameter
 from captioning.augment.style import styled
 from captioning.prompt import load_prompt
 from curation.dataset import Dataset
-from curation.errors import ArgumentError
 from pipelines.runner import Job, run
 from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE
 from pipelines.verbs.result import StageResult
-from pipelines.wiring.captioners import gpu_count, is_address
+from pipelines.wiring.captioners import check_device_map, gpu_count, is_address
 from pipelines.wiring.writers import AS_IT_IS, MODEL, WriterOptions, augment_stage
 
 PROMPT = "augment-v1"
@@ -53,10 +52,7 @@ def augment(
         address: Address of a Ray cluster; Ray is started on this machine when not given.
     """
     opened = Dataset(dataset)
-    if model.device_map is not None and (workers or address is not None):
-        raise ArgumentError(
-            "--device-map gives all GPUs of this machine to one process; leave --workers and --address out"
-        )
+    check_device_map(model.device_map, workers, address)
     is_model = not is_address(writer)
     asked = styled(load_prompt(prompt), style, length)
     read = None if captions is None else [part.strip() for part in captions.split(",") if part.strip()]
@@ -71,16 +67,13 @@ def augment(
         options=model,
         device="cuda" if gpus else "cpu",
     )
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=(BATCHES_AT_ONCE if is_model else QUESTIONS_AT_ONCE) * model.batch,
-            workers=workers if model.device_map is None else 0,
-            default_workers=max(1, gpus),
-            gpu=is_model,
-            address=address,
-        ),
+    job = Job(
+        stage=stage,
+        queue=lambda: opened.pending(stage),
+        batch_rows=(BATCHES_AT_ONCE if is_model else QUESTIONS_AT_ONCE) * model.batch,
+        workers=workers if model.device_map is None else 0,
+        default_workers=max(1, gpus),
+        gpu=is_model,
+        address=address,
     )
-    return StageResult.of(opened, tally, "caption")
+    return StageResult.of(opened, run(opened, job), "caption")

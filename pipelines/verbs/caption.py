@@ -1,18 +1,17 @@
 """`foundsound caption`: a sentence for every cut clip."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from cyclopts import Parameter
 
 from captioning.facts.tags import TAG_CAPTIONER
 from captioning.labels import LABEL_CAPTIONER
 from curation.dataset import Dataset
-from curation.errors import ArgumentError
 from pipelines.follow import OF_CLIPS
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
-from pipelines.wiring.captioners import AS_IT_IS, ModelOptions, caption_stage, gpu_count, is_address
+from pipelines.wiring.captioners import AS_IT_IS, ModelOptions, caption_stage, check_device_map, gpu_count, is_address
 from pipelines.wiring.writers import tag_caption_stage, with_confirmed_hints
 
 BATCHES_AT_ONCE = 8
@@ -22,6 +21,15 @@ reading beside the model gains nothing there, and progress shows sooner."""
 
 QUESTIONS_AT_ONCE = 16
 """Questions for each one under way that a worker gets at a time for a server. Source: ours."""
+
+WITHOUT_LISTENING = 256
+"""Clips at a time where sentences are made from words. Source: ours."""
+
+
+class _Asked(TypedDict):
+    prompt: str | None
+    called: str | None
+    candidates: int
 
 
 def caption(
@@ -49,7 +57,8 @@ def caption(
             speaks OpenAI's chat protocol, as http://127.0.0.1:8000/v1 (`#NAME` picks one of its models; a key is taken
             from OPENAI_API_KEY; `vllm serve Qwen/Qwen2.5-Omni-7B --port 8000` starts one).
         prompt: A .txt file, `none`, or the name of a prompt that comes with foundsound: sound-v1, labelled-sound-v1,
-            vggsound-caps-v1, v2m-caps-v1, structured-v1 (a JSON object, checked); for labels sentence-v1, sentences-v1.
+            vggsound-caps-v2 (labels as a hint, where there are any; v1 needs one), v2m-caps-v1 (music), structured-v1
+            (a JSON object, checked); for labels sentence-v1, sentences-v1; for tags tags-v1.
         tags: Name of tags: hint only at labels that they confirm; for the captioner `tags` those that it says.
         name: Label under which the captions stand beside others; the model's name when not given.
         revision: Commit or tag on the Hub.
@@ -60,39 +69,25 @@ def caption(
         follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
-    if model.device_map is not None and (workers or address is not None):
-        raise ArgumentError(
-            "--device-map gives all GPUs of this machine to one process; leave --workers and --address out"
-        )
+    check_device_map(model.device_map, workers, address)
     is_model = captioner not in (LABEL_CAPTIONER, TAG_CAPTIONER) and not is_address(captioner)
     gpus = gpu_count(address) if is_model else 0
+    asked: _Asked = {"prompt": prompt, "called": name, "candidates": candidates}
     if captioner == TAG_CAPTIONER:
-        stage = tag_caption_stage(opened, tags=tags, prompt=prompt, called=name, candidates=candidates)
+        stage = tag_caption_stage(opened, tags=tags, **asked)
     else:
-        stage = caption_stage(
-            opened,
-            captioner,
-            prompt=prompt,
-            revision=revision,
-            called=name,
-            candidates=candidates,
-            options=model,
-            device="cuda" if gpus else "cpu",
-        )
+        device = "cuda" if gpus else "cpu"
+        stage = caption_stage(opened, captioner, revision=revision, options=model, device=device, **asked)
         stage = with_confirmed_hints(opened, stage, tags)
-    listens = stage.captioner.listens
     at_once = QUESTIONS_AT_ONCE if not is_model else BATCHES_AT_ONCE if gpus else 1
-    tally = run(
-        opened,
-        Job(
-            stage=stage,
-            queue=lambda: opened.pending(stage),
-            batch_rows=at_once * model.batch if listens else 256,
-            workers=workers if listens and model.device_map is None else 0,
-            default_workers=max(1, gpus),
-            gpu=is_model,
-            address=address,
-            follow=OF_CLIPS if follow else (),
-        ),
+    job = Job(
+        stage=stage,
+        queue=lambda: opened.pending(stage),
+        batch_rows=at_once * model.batch if stage.captioner.listens else WITHOUT_LISTENING,
+        workers=workers if stage.captioner.listens and model.device_map is None else 0,
+        default_workers=max(1, gpus),
+        gpu=is_model,
+        address=address,
+        follow=OF_CLIPS if follow else (),
     )
-    return StageResult.of(opened, tally, "caption")
+    return StageResult.of(opened, run(opened, job), "caption")

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from captioning.score import SCORES
 from curation.annotated import ANNOTATED
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
+from curation.lock import writer_lock
 from curation.tables import Row, publish, temporary_beside
 from pipelines.report.captions_page import write_captions_page
 from pipelines.report.page import SOUND_BYTES
@@ -24,7 +26,7 @@ COLUMNS = ("clip_id", "platform", "video_id", "start_ms", "duration_ms", "labels
 _SHOWN = """
 WITH shown AS (
     SELECT clips.clip_id, clips.video_key, clips.start_ms, clips.duration_ms FROM clips
-    WHERE clips.clip_id IN (SELECT clip_id FROM ({candidates})) {only}
+    WHERE clips.clip_id IN (SELECT clip_id FROM ({candidates}){aside}) {only}
     ORDER BY {first} {limit}
 ), labelled AS (
     SELECT clip_id, list_sort(list_distinct(flatten(list(coalesce(labels, []))))) AS labels
@@ -33,9 +35,12 @@ WITH shown AS (
 SELECT shown.clip_id, videos.platform, videos.video_id, shown.start_ms, shown.duration_ms,
     coalesce(labelled.labels, []) AS labels, said.source, said.text, chosen.clip_id IS NOT NULL AS chosen,
     {scores}
-FROM shown JOIN videos USING (video_key) JOIN ({candidates}) AS said USING (clip_id)
+FROM shown JOIN videos USING (video_key) LEFT JOIN ({candidates}) AS said USING (clip_id)
 LEFT JOIN labelled USING (clip_id) LEFT JOIN ({chosen}) AS chosen USING (clip_id, source, text)
 ORDER BY {order}, chosen DESC, said.source, said.text"""
+
+_ASIDE = " UNION SELECT key FROM caption WHERE state = 'set_aside'"
+"""Clips of which nothing usable was said, which the page shows, too."""
 
 
 class CaptionsResult:
@@ -108,19 +113,28 @@ def captions(
         chosen=f"SELECT DISTINCT * FROM ({choose(candidates, checked_rule(opened, rule) if rule else None)})",
         annotated=ANNOTATED,
         scores=", ".join(f"said.{field.name}" for field in SCORES),
+        aside=_ASIDE if page and opened.has_stage("caption") else "",
         only="AND clips.clip_id = ?" if clip else "",
         first=order.format("clips"),
         order=order.format("shown"),
         limit="" if out or clip else f"LIMIT {limit}",
     )
-    rows = opened.sql(query, [clip] if clip else []).to_pylist()
-    if clip and not rows:
-        raise ArgumentError(f"nothing was said of a clip {clip!r} in {opened.path}")
-    if out is not None:
-        _write(out, rows)
-    if page is not None:
-        page = write_captions_page(opened, page.resolve(), rows, rule=rule, sound_bytes=round(max_mb * 1e6))
-    return CaptionsResult(rows, out or page)
+    with _as_writer(opened, page):
+        rows = opened.sql(query, [clip] if clip else []).to_pylist()
+        if clip and not rows:
+            raise ArgumentError(f"nothing was said of a clip {clip!r} in {opened.path}")
+        if out is not None:
+            _write(out, rows)
+        if page is not None:
+            page = write_captions_page(opened, page.resolve(), rows, rule=rule, sound_bytes=round(max_mb * 1e6))
+    return CaptionsResult([row for row in rows if row["text"] is not None], out or page)
+
+
+def _as_writer(dataset: Dataset, page: Path | None) -> AbstractContextManager[None]:
+    """Hold the lock of a page while it is made, so that none appears behind a takedown; none for what is only shown."""
+    if page is None:
+        return nullcontext()
+    return writer_lock(dataset.folder("locks") / f"report-{page.stem}.lock", f"the page {page}")
 
 
 def _checked_limit(limit: int | None, out: Path | None, page: Path | None) -> int:

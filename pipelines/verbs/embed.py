@@ -1,11 +1,12 @@
-"""`foundsound embed`: every cut sound, or picture, as vectors."""
+"""`foundsound embed`: every cut sound, or picture, or what is said of them, as vectors."""
 
 from pathlib import Path
 
 from curation.dataset import Dataset
+from curation.stage import Stage
 from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
-from pipelines.wiring.embedders import embed_stage
+from pipelines.wiring.embedders import embed_stage, embed_text_stage
 from retrieval_index.embedder import Of
 
 DEFAULT_EMBEDDER = "laion/clap-htsat-unfused"
@@ -18,6 +19,7 @@ def embed(
     embedder: str = DEFAULT_EMBEDDER,
     name: str = "clap",
     of: Of = "sound",
+    texts: bool = False,
     revision: str | None = None,
     batch: int = 32,
     workers: int | None = None,
@@ -32,6 +34,8 @@ def embed(
             (facebook/pe-av-*), which also sees; or tag:NAME, the vectors of a tagger, for sounds that sound alike.
         name: Name of the vectors, where several embedders stand side by side.
         of: What the vectors are of: sound, picture or both; the last two are for PE-AV and for clips with a picture.
+        texts: Captions and labels instead, beside the vectors of this name; `neighbours` and `evaluate retrieval` do it
+            themselves.
         revision: Commit or tag on the Hub.
         batch: Clips at once.
         workers: Processes; 0 works in this process, without Ray.
@@ -39,5 +43,9 @@ def embed(
         follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
     """
     opened = Dataset(dataset)
-    stage = embed_stage(opened, embedder, called=name, revision=revision, of=of)
+    stage: Stage
+    if texts:
+        stage = embed_text_stage(opened, embedder, called=name, revision=revision)
+    else:
+        stage = embed_stage(opened, embedder, called=name, revision=revision, of=of)
     return run_of_clips(opened, stage, batch=batch, workers=workers, address=address, follow=follow)

@@ -7,10 +7,12 @@ from typing import Any
 
 from curation.dataset import Dataset
 from curation.encode import Encode
+from curation.encode_text import EncodeText
 from curation.errors import ArgumentError
 from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.codecs import encode_stage
+from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage, text_source
 
 BATCH = 32
 """Clips a worker gets at a time."""
@@ -33,17 +35,21 @@ class EncodePlan:
         probed: Clips that were encoded for it, and thrown away.
         latents_bytes: Of a clip, on average.
         frames_bytes: Of a clip's pictures, on average.
+        pending_texts: Texts that are to be encoded.
+        tokens_bytes: Of a text, on average.
     """
 
     pending: int
     probed: int
     latents_bytes: float
     frames_bytes: float
+    pending_texts: int = 0
+    tokens_bytes: float = 0.0
 
     @property
     def total_bytes(self) -> float:
         """Of all that are pending."""
-        return self.pending * (self.latents_bytes + self.frames_bytes)
+        return self.pending * (self.latents_bytes + self.frames_bytes) + self.pending_texts * self.tokens_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, bytes."""
@@ -52,17 +58,20 @@ class EncodePlan:
             "probed": self.probed,
             "latents_bytes": self.latents_bytes,
             "frames_bytes": self.frames_bytes,
+            "pending_texts": self.pending_texts,
+            "tokens_bytes": self.tokens_bytes,
             "total_bytes": self.total_bytes,
         }
 
     def __str__(self) -> str:
-        if not self.pending:
+        if not self.pending and not self.pending_texts:
             return "every clip is encoded"
         kept = f"{_size(self.latents_bytes)} of latents and {_size(self.frames_bytes)} of pictures a clip"
+        texts = f", {self.pending_texts} texts of {_size(self.tokens_bytes)}" if self.pending_texts else ""
         tokens = f"CLIP's tokens would add {_size(CLIP_TOKENS_BYTES)} a clip, {_size(CLIP_TOKENS_BYTES * self.pending)}"
         return (
-            f"{self.pending} clips to encode: {kept} (measured on {self.probed}), {_size(self.total_bytes)} in total\n"
-            f"{tokens}: so pictures are stored, and CLIP sees them within the step"
+            f"{self.pending} clips to encode: {kept} (measured on {self.probed}){texts}, {_size(self.total_bytes)} in "
+            f"total\n{tokens}: so pictures are stored, and CLIP sees them within the step"
         )
 
 
@@ -74,8 +83,8 @@ def _size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def planned(dataset: Dataset, stage: Encode) -> EncodePlan:
-    """Encode a few pending clips into a folder that goes again, and say what all will take.
+def planned(dataset: Dataset, stage: Encode, texts: EncodeText | None = None) -> EncodePlan:
+    """Encode a few pending clips and texts into a folder that goes again, and say what all will take.
 
     Raises:
         ArgumentError: Nothing has been cut yet.
@@ -98,7 +107,18 @@ def planned(dataset: Dataset, stage: Encode) -> EncodePlan:
         probed=len(values),
         latents_bytes=latents / count,
         frames_bytes=(written - latents) / count,
+        **({} if texts is None else _planned_texts(dataset, texts)),
     )
+
+
+def _planned_texts(dataset: Dataset, stage: EncodeText) -> dict[str, Any]:
+    """What the texts add to a plan; equal ones of a worker are kept once, which is not counted."""
+    pending = dataset.pending(stage)
+    rows = pending.slice(0, PROBED).to_pylist()
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = replace(stage, blobs=Path(folder)).open()(rows) if rows else []
+    written = sum(outcome.values["tokens_size_bytes"] for outcome in outcomes)
+    return {"pending_texts": pending.num_rows, "tokens_bytes": written / max(len(outcomes), 1)}
 
 
 def encode(
@@ -109,19 +129,21 @@ def encode(
     name: str,
     frame_rate_hz: float = 5.0,
     frame_size_px: int = 32,
+    text_encoder: str | None = None,
     workers: int | None = None,
     address: str | None = None,
     follow: bool = False,
     plan: bool = False,
 ) -> StageResult | EncodePlan:
-    """Encode every cut clip into latents; `train` does it by itself for its own codec.
+    """Encode every cut clip into latents, and its captions; `train` does it by itself for its own codec.
 
     Args:
         dataset: Folder of the dataset.
-        codec: A folder with a fitted codec, or an AutoencoderOobleck on the Hub.
+        codec: A run of a codec, a folder with a fitted one, an AutoencoderOobleck, or vae + vocoder.
         name: Name of the latents.
         frame_rate_hz: Pictures kept a second.
         frame_size_px: Their side, px.
+        text_encoder: A CLAP or T5 by name on the Hub or by folder, by which captions are encoded too, once each.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
         follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
@@ -129,6 +151,11 @@ def encode(
     """
     opened = Dataset(dataset)
     stage = encode_stage(opened, codec, called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
+    texts = None if text_encoder is None else encode_text_stage(opened, text_source(text_encoder), called=name)
     if plan:
-        return planned(opened, stage)
-    return run_of_clips(opened, stage, batch=BATCH, workers=workers, address=address, follow=follow)
+        return planned(opened, stage, texts)
+    result = run_of_clips(opened, stage, batch=BATCH, workers=workers, address=address, follow=follow)
+    if texts is None:
+        return result
+    more = run_of_clips(opened, texts, batch=TEXTS_AT_ONCE, workers=workers, address=address)
+    return StageResult.of(opened, result.tally.plus(more.tally), stage.NAME, texts.NAME)

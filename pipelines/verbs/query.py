@@ -18,6 +18,7 @@ from curation.selections.where import clips_where
 from pipelines.wiring.embedders import embedder_of
 from retrieval_index.embedder import Embedder
 from retrieval_index.index import Hit, Index
+from retrieval_index.manifest import repair
 from retrieval_index.pictures import picture_vectors
 from retrieval_index.question import Wanted, answer, clip_vectors, select_clips, with_terms
 from retrieval_index.windows import mono
@@ -107,7 +108,8 @@ def open_index(
 
 def _check_selection(dataset: Dataset, folder: Path) -> None:
     """Refuse an index of another selection than the one that now has its name."""
-    source = Index.read_manifest(folder).get("source", {})
+    manifest = Index.read_manifest(folder)
+    source = manifest.get("source", {})
     sha256, selection = source.get("selection_sha256"), source.get("selection")
     if sha256 is None or not (dataset.folder("selections") / f"{selection}.json").is_file():
         return
@@ -115,8 +117,7 @@ def _check_selection(dataset: Dataset, folder: Path) -> None:
     if sha256 not in (report.sha256, *report.settings.get("before_forget", ())):
         raise DatasetError(
             f"{folder} is of selection {selection!r} as it was before it was made anew; bring it up to date with "
-            f"`foundsound index {dataset.path} --selection {selection} --name {folder.name} "
-            f"--vectors {source.get('vectors')} --embedder {source.get('given')}`"
+            f"`{repair(folder, manifest)}`"
         )
 
 

@@ -19,7 +19,7 @@ from retrieval_index.service.app import Service
 from retrieval_index.service.collection import Collection
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.server import address_of, begin, listening, run
-from retrieval_index.service.sharing import SharedEmbedder, SharedIndex
+from retrieval_index.service.sharing import SharedIndex, shared
 
 TOKEN = "FOUNDSOUND_TOKEN"
 """Environment variable with the token; a command line can be read by everybody on a machine."""
@@ -81,7 +81,7 @@ def serve(
     folder = opened.folder("indexes") / plain_name(index, "index")
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     with scratch_folder(), listening(host, port) as bound:
-        embedder = SharedEmbedder(embedder_of(folder))
+        embedder = shared(embedder_of(folder))
 
         def open_shared(dataset: Dataset) -> SharedIndex:
             found = open_index(dataset, index, embedder=embedder, opened_as=SharedIndex)
@@ -98,7 +98,7 @@ def serve(
             file=sys.stderr,
             flush=True,
         )
-        run(service.app, bound, limits)
+        run(service, bound)
         return ServeResult(address, service.metrics.answered())
 
 

@@ -13,11 +13,13 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
 from curation.samples import Source
 from models.training.execution import Execution
+from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_tiny
 from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
 from pipelines.recipes.clap import train_clap_tiny
 from pipelines.recipes.codec import train_codec_44k, train_codec_tiny, train_mel_vae_tiny
 from pipelines.recipes.data import source_of
 from pipelines.recipes.options import RunOptions
+from pipelines.training.evaluation import EvaluationOptions
 from pipelines.training.workers import train_together, write_facts
 
 RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
@@ -25,6 +27,8 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "audiox-small": train_audiox_small,
     "audiox-base": train_audiox_base,
     "clap-tiny": train_clap_tiny,
+    "audiomae-tiny": train_audiomae_tiny,
+    "audiomae-base": train_audiomae_base,
     "codec-tiny": train_codec_tiny,
     "codec-44k": train_codec_44k,
     "mel-vae-tiny": train_mel_vae_tiny,
@@ -64,7 +68,11 @@ class Machinery:
         recompute: What the backward pass computes again to save memory: none, selective or full.
         spread: Over several workers: replicas of the network, or shards of it, for those that one GPU cannot hold.
         loader_threads: Threads that make batches.
+        raw: Encode nothing beforehand: the threads decode the shards' files and run the codec for every sample.
         wandb: Project at Weights & Biases that is shown the run; TensorBoard's files are written in any case.
+        samples: Sounds of fixed prompts that are made during the run and judged beside real ones; 0: none.
+        evaluate_every: Clips after which they are made; the recipe's own number when not given.
+        judge: What judges them, KIND:WEIGHTS as in `evaluate sounds`; those at hand when not given; may be repeated.
     """
 
     workers: int = 1
@@ -74,7 +82,11 @@ class Machinery:
     recompute: Literal["none", "selective", "full"] = "none"
     spread: Literal["replicas", "shards"] = "replicas"
     loader_threads: int = 2
+    raw: bool = False
     wandb: str | None = None
+    samples: int = 0
+    evaluate_every: int | None = None
+    judge: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -90,13 +102,26 @@ class Machinery:
             loader_threads=self.loader_threads,
         )
 
+    def options(self) -> dict[str, Any]:
+        """What a recipe is told of it, by the names of `RunOptions`."""
+        evaluation = EvaluationOptions(samples=self.samples, every_clips=self.evaluate_every, judges=self.judge)
+        return {"execution": self.execution(), "raw": self.raw, "wandb": self.wandb, "evaluation": evaluation}
+
 
 ALONE = Machinery()
 
 
 def train(
     recipe: Literal[
-        "audiox-tiny", "audiox-small", "audiox-base", "clap-tiny", "codec-tiny", "codec-44k", "mel-vae-tiny"
+        "audiox-tiny",
+        "audiox-small",
+        "audiox-base",
+        "clap-tiny",
+        "audiomae-tiny",
+        "audiomae-base",
+        "codec-tiny",
+        "codec-44k",
+        "mel-vae-tiny",
     ],
     /,
     *,
@@ -114,13 +139,13 @@ def train(
 
     Args:
         recipe: AudioX for two CPU cores in minutes (tiny) or an hour (small), or as in its paper (base); or
-            clap-tiny, a small CLAP for data sets without published weights; or a codec for `codec`: codec-tiny or
-            codec-44k of waves, mel-vae-tiny of mel spectrograms.
+            clap-tiny, a small CLAP for data sets without published weights; audiomae-tiny or -base, a listener that
+            learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms.
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
             --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
         generation: Name of its shards, where `data` names none.
         text_encoder: CLAP or T5 by name on the Hub or by folder; the dataset's own clap-tiny when not given.
-        codec: A codec by folder, or an AutoencoderOobleck on the Hub; a closed-form one fitted here when not given.
+        codec: A run of a codec, a fitted one, an AutoencoderOobleck or vae + vocoder; one is fitted when not given.
         seconds: Length of a training sample, s; the recipe's own when not given.
         clips: Clips seen in all; the recipe's own number when not given.
         seed: Of everything random.
@@ -143,8 +168,7 @@ def train(
             codec=codec,
             seconds=seconds,
             clips=clips,
-            execution=machinery.execution(),
-            wandb=machinery.wandb,
+            **machinery.options(),
         )
         facts = _facts(
             {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options}, machinery

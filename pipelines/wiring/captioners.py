@@ -71,6 +71,18 @@ def gpu_count(address: str | None) -> int:
     return int(ray.cluster_resources().get("GPU", 0))
 
 
+def check_device_map(device_map: DeviceMap | None, workers: int | None, address: str | None) -> None:
+    """Refuse several processes where one takes all GPUs of this machine.
+
+    Raises:
+        ArgumentError: Both are asked for.
+    """
+    if device_map is not None and (workers or address is not None):
+        raise ArgumentError(
+            "--device-map gives all GPUs of this machine to one process; leave --workers and --address out"
+        )
+
+
 def caption_stage(
     dataset: Dataset,
     captioner: str,

@@ -9,7 +9,7 @@ import numpy as np
 from curation.dataset import Dataset
 from curation.encode import Encode
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE
+from pipelines.wiring.devices import UNLOADABLE, device_name
 
 if TYPE_CHECKING:
     from models.codecs.codec import Codec
@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class NumpyCodec:
-    """A codec as the stage `encode` wants it."""
+    """A codec as the stage `encode` wants it.
+
+    Args:
+        codec: The codec.
+        device: Where it computes.
+    """
 
     codec: "Codec"
+    device: str = "cpu"
 
     @property
     def sample_rate_hz(self) -> int:
@@ -36,20 +42,25 @@ class NumpyCodec:
         import torch
 
         with torch.no_grad():
-            mean, std = self.codec.encode_moments(torch.from_numpy(wave_CT)[None])
+            mean, std = self.codec.encode_moments(torch.from_numpy(wave_CT)[None].to(self.device))
         return mean[0].cpu().numpy(), None if std is None else std[0].cpu().numpy()
 
 
-def load_numpy_codec(name_or_path: str) -> NumpyCodec:
+def load_numpy_codec(name_or_path: str, device: str | None = None) -> NumpyCodec:
     """A codec from a folder or the Hub.
+
+    Args:
+        name_or_path: Which one.
+        device: Where it computes; None: on the GPU where there is one.
 
     Raises:
         ArgumentError: It cannot be loaded.
     """
     from models.codecs.codec import load_codec
 
+    device = device or device_name()
     try:
-        return NumpyCodec(load_codec(name_or_path))
+        return NumpyCodec(load_codec(name_or_path, device=device), device)
     except UNLOADABLE as error:
         raise ArgumentError(f"no codec can be loaded from {name_or_path!r}: {error}") from error
 

@@ -6,7 +6,7 @@ import { addressOf, attach, clock, stop } from "./player.js";
 const by = (id) => document.getElementById(id);
 const selected = new Map(); // clip_id -> hit
 let about = null;
-let subject = null; // { clip, name } or { file, name }: asked instead of words
+let subject = null; // { clip, name } or { file, isPicture, name }: asked instead of words
 let asking = null; // stops the question before, when another one is asked
 
 function say(text, isProblem = false) {
@@ -41,7 +41,8 @@ function setSubject(value) {
   subject = value;
   by("subject").hidden = !value;
   by("text").hidden = Boolean(value);
-  by("subject-text").textContent = value ? (value.file ? `Sounds like ${value.name}` : `Like: ${value.name}`) : "";
+  if (!value?.file) by("subject-text").textContent = value ? `Like: ${value.name}` : "";
+  else by("subject-text").textContent = `${value.isPicture ? "Fits" : "Sounds like"} ${value.name}`;
 }
 
 async function search({ remember = true } = {}) {
@@ -57,7 +58,7 @@ async function search({ remember = true } = {}) {
   by("search").closest("main").setAttribute("aria-busy", "true");
   say("Searching …");
   try {
-    const found = await (subject?.file ? askBySound(asked, signal) : askByWords(asked, text, signal));
+    const found = await (subject?.file ? askByFile(asked, signal) : askByWords(asked, text, signal));
     if (remember && !subject?.file) rememberAddress(asked, text);
     show(found);
   } catch (error) {
@@ -72,20 +73,21 @@ function askByWords(asked, text, signal) {
   return ask("/api/search", { ...json(question), signal });
 }
 
-function askBySound(asked, signal) {
+function askByFile(asked, signal) {
   const parameters = new URLSearchParams({ k: asked.k });
   for (const name of ["plus", "minus"]) for (const term of asked[name] ?? []) parameters.append(name, term);
   if (asked.where) parameters.set("where", asked.where);
   const headers = { "content-type": "application/octet-stream" };
-  return ask(`/api/search/sound?${parameters}`, { method: "POST", headers, body: subject.file, signal });
+  return ask(`/api/search/${subject.isPicture ? "picture" : "sound"}?${parameters}`, { method: "POST", headers, body: subject.file, signal });
 }
 
 function takeFile(file) {
   if (!file) return;
   if (about && file.size > about.most_upload_bytes) {
-    return say(`A sound may have ${Math.round(about.most_upload_bytes / 2 ** 20)} MB at most.`, true);
+    return say(`A file may have ${Math.round(about.most_upload_bytes / 2 ** 20)} MB at most.`, true);
   }
-  setSubject({ file, name: file.name });
+  const isPicture = file.type.startsWith("image/") || (about?.sees && file.type.startsWith("video/"));
+  setSubject({ file, isPicture, name: file.name });
   search();
 }
 
@@ -333,6 +335,11 @@ async function begin() {
   by("about").textContent = count(about.clips, "clip", "clips");
   by("keep").hidden = !about.may_select;
   by("text").maxLength = about.most_text_characters;
+  if (about.sees) {
+    by("file").accept = `image/*,${by("file").accept}`;
+    by("file-kind").textContent = "A file";
+    by("drop-kind").textContent = "a sound, a picture or a video";
+  }
   by("column-list").replaceChildren(
     ...Object.entries(about.columns).map(([name, kind]) => {
       const item = document.createElement("li");

@@ -10,7 +10,7 @@ from retrieval_index.service.access import is_loopback
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.refusal import Refused, as_response, busy
 
-UPLOAD_PATH = "/api/search/sound"
+UPLOAD_PATHS = ("/api/search/sound", "/api/search/picture")
 
 MOST_DIGITS = 20
 """Of a `Content-Length`, as 2^64 has."""
@@ -54,7 +54,7 @@ class Admitted:
                 del self._by_client[client]
 
     def _most_bytes(self, path: str) -> int:
-        return self._limits.upload_bytes if path == UPLOAD_PATH else self._limits.body_bytes
+        return self._limits.upload_bytes if path in UPLOAD_PATHS else self._limits.body_bytes
 
     def _check_length(self, scope: Scope) -> None:
         length = Headers(scope=scope).get("content-length", "0")

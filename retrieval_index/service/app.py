@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import anyio
 from fastapi import FastAPI, Request, Response
@@ -11,10 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from curation.errors import FoundsoundError
+from retrieval_index.embedder import PictureEmbedder
 from retrieval_index.service.access import COOKIE, Access, Guarded
 from retrieval_index.service.admission import Admitted
+from retrieval_index.service.batcher import Batcher
 from retrieval_index.service.clips import Clips
 from retrieval_index.service.collection import Collection
+from retrieval_index.service.connection import Connections
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.messages import About, Token
 from retrieval_index.service.metrics import CONTENT_TYPE, Counted, Metrics
@@ -51,8 +55,9 @@ class Service:
         limits: Limits,
         may_select: bool = False,
     ) -> None:
-        self._collection, self._embedder, self._access, self._limits = collection, embedder, access, limits
+        self._collection, self._embedder, self._access, self.limits = collection, embedder, access, limits
         self._may_select = may_select
+        self.connections = Connections()
         self._spectrograms = Spectrograms()
         self.metrics = Metrics(self._numbers)
         self.app: ASGIApp = self._application()
@@ -65,7 +70,7 @@ class Service:
             redoc_url=None,
             lifespan=self._life,
         )
-        app.include_router(Searching(self._collection, self._limits, may_select=self._may_select).router())
+        app.include_router(Searching(self._collection, self.limits, may_select=self._may_select).router())
         app.include_router(Clips(self._collection, self._spectrograms).router())
         app.add_api_route("/api/about", self.about, methods=["GET"], response_model=About)
         app.add_api_route("/api/session", self.session, methods=["POST"], status_code=204, response_class=Response)
@@ -76,7 +81,7 @@ class Service:
         app.add_exception_handler(RequestValidationError, _not_understood)
         app.add_exception_handler(FoundsoundError, self._failed)
         app.add_exception_handler(Exception, _crashed)
-        self._admitted = Admitted(app, self._limits)
+        self._admitted = Admitted(app, self.limits)
         return Counted(Guarded(self._admitted, self._access), self.metrics)
 
     @asynccontextmanager
@@ -101,12 +106,13 @@ class Service:
 
     async def about(self) -> About:
         """What is served: counts, limits, and the columns that filters may name."""
-        now, limits = self._collection.now, self._limits
+        now, limits = self._collection.now, self.limits
         return About(
             clips=len(now.catalogue) - len(self._collection.taken_down()),
             windows=len(now.index),
             window_s=now.index.embedder.window_s,
             may_select=self._may_select,
+            sees=isinstance(now.index.embedder, PictureEmbedder),
             most_clips=limits.clips,
             most_upload_bytes=limits.upload_bytes,
             most_upload_s=limits.upload_s,
@@ -137,16 +143,14 @@ class Service:
         yield "index_windows", "Windows of the index.", len(now.index), False
         yield "taken_down_clips", "Clips of the index that are not served.", len(self._collection.taken_down()), False
         yield "requests_refused", "Requests refused for want of room.", self._admitted.refused, True
+        yield "connections_refused", "Connections refused for want of room.", self.connections.refused, True
+        yield "connections_open", "Connections that are open and answered.", len(self.connections.admitted), False
         yield "spectrograms_made", "Pictures that were made.", pictures.misses, True
         yield "spectrograms_kept", "Pictures that were there already.", pictures.hits, True
-        counted = (
-            ("text", embedder.texts.batches, embedder.texts.items),
-            ("sound", embedder.sounds.batches, embedder.sounds.items),
-            ("search", self._collection.searches.batches, self._collection.searches.items),
-        )
-        for name, batches, items in counted:
-            yield f"{name}_batches", f"Batches of kind {name}.", batches, True
-            yield f"{name}_items", f"Items in batches of kind {name}.", items, True
+        batchers: dict[str, Batcher[Any, Any]] = {**embedder.batchers, "search": self._collection.searches}
+        for name, batcher in batchers.items():
+            yield f"{name}_batches", f"Batches of kind {name}.", batcher.batches, True
+            yield f"{name}_items", f"Items in batches of kind {name}.", batcher.items, True
 
     async def _failed(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, FoundsoundError)

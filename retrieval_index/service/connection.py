@@ -6,15 +6,30 @@ notice.
 """
 
 import asyncio
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.refusal import as_response, busy
 
-EXCESS_S = 1.0
-"""How long a connection that is one too many may take to ask, s; it is told to come again."""
+EXCESS_S = 3.0
+"""How long a connection that is one too many may take to ask, s; it is told to come again. Source: ours; a slow line's
+way there and back, and the first packet lost."""
+
+
+@dataclass(slots=True)
+class Connections:
+    """The connections of a service.
+
+    Args:
+        admitted: Those that are open and answered.
+        refused: How many were one too many.
+    """
+
+    admitted: set[H11Protocol] = field(default_factory=set)
+    refused: int = 0
 
 
 def _too_many() -> bytes:
@@ -24,15 +39,18 @@ def _too_many() -> bytes:
     return b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *head, b"", bytes(refused.body)])
 
 
-def connection_class(limits: Limits) -> type[H11Protocol]:
-    """The protocol of uvicorn with these bounds: `connections`, `header_s` and `send_s`."""
+def connection_class(limits: Limits, connections: Connections) -> type[H11Protocol]:
+    """The protocol of uvicorn with these bounds: `connections`, `header_s` and `send_s`.
+
+    Args:
+        limits: The bounds.
+        connections: Where they are counted.
+    """
 
     too_many = _too_many()
 
     class Connection(H11Protocol):
         """One connection."""
-
-        admitted: ClassVar[set[H11Protocol]] = set()
 
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
@@ -43,15 +61,16 @@ def connection_class(limits: Limits) -> type[H11Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             """Count it, or mark it as one too many."""
             super().connection_made(transport)
-            if len(self.admitted) >= limits.connections:
+            if len(connections.admitted) >= limits.connections:
+                connections.refused += 1
                 self._header_s, self._is_excess = EXCESS_S, True
             else:
-                self.admitted.add(self)
+                connections.admitted.add(self)
             self._await_header()
 
         def connection_lost(self, exc: Exception | None) -> None:
             """Make room."""
-            self.admitted.discard(self)
+            connections.admitted.discard(self)
             self._stop_waiting()
             self._stop_listening()
             super().connection_lost(exc)

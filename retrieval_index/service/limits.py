@@ -29,10 +29,10 @@ class Limits:
         connections: Open connections; the first request on a further one is answered with 503.
         requests: Requests to `/api` that are worked on at once; a further one is answered with 503.
         per_client: Of those, from one address that is not this machine's; a further one is answered with 429.
-        uploads: Sounds that are decoded at once, each in a process of its own.
-        body_bytes: Size of a request's body, unless it is a sound.
-        upload_bytes: Size of a sound that is uploaded.
-        upload_s: Length of such a sound, s.
+        uploads: Files that are decoded at once, each in a process of its own.
+        body_bytes: Size of a request's body, unless it is a file.
+        upload_bytes: Size of a sound or picture that is uploaded.
+        upload_s: Length of such a sound or video, s.
         text_characters: Length of a text, and of each term.
         filter_characters: Length of a filter.
         clips: Clips in one answer.
@@ -40,7 +40,7 @@ class Limits:
         body_s: Time for the whole body, s.
         send_s: Time in which a client must take the next piece of an answer, s.
         filter_s: Time for one filter, s.
-        decode_s: Time to decode an uploaded sound, s.
+        decode_s: Time to decode an uploaded file, s.
     """
 
     connections: int = 256

@@ -121,6 +121,7 @@ class About(BaseModel):
     windows: int
     window_s: float
     may_select: bool
+    sees: Annotated[bool, Field(description="whether pictures and videos may be asked for")]
     most_clips: int
     most_upload_bytes: int
     most_upload_s: float

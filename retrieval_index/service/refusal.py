@@ -59,7 +59,7 @@ def refusal_of(error: FoundsoundError, places: Mapping[str, str]) -> Refused:
     """
     text = str(error)
     if isinstance(error, ClipError):
-        return Refused(422, str(error.code), f"the sound cannot be used: {error.detail}")
+        return Refused(422, str(error.code), f"the file cannot be used: {error.detail}")
     if isinstance(error, ArgumentError):
         for path, word in places.items():
             text = text.replace(path, word)

@@ -1,10 +1,11 @@
-"""The routes that search: by words, by a clip, by a sound that is sent; and the one that keeps what was found."""
+"""The routes that search: by words, by a clip, by a sound or picture that is sent; and the one that keeps a result."""
 
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import anyio
 import numpy as np
@@ -13,16 +14,20 @@ from starlette.requests import ClientDisconnect
 
 from curation.errors import ArgumentError
 from curation.names import plain_name
+from retrieval_index.embedder import PictureEmbedder, Vectors
+from retrieval_index.index import Index
+from retrieval_index.pictures import frame_vectors
 from retrieval_index.question import Wanted, clip_vectors, select_clips, with_terms
 from retrieval_index.service.collection import Collection
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.messages import Answers, Found, Options, Question, Selected, Selection
 from retrieval_index.service.refusal import Refused, busy
-from retrieval_index.service.upload import decoded, receive
-from retrieval_index.windows import Wave
+from retrieval_index.service.upload import decoded, looked_at, receive
+
+Made = TypeVar("Made")
 
 RECEIVED_AHEAD = 4
-"""For each sound that is decoded so many may be on their way; a further one is answered with 503."""
+"""For each file that is decoded so many may be on their way; a further one is answered with 503."""
 
 _BODY = {
     "requestBody": {
@@ -53,9 +58,8 @@ class Searching:
         router = APIRouter(tags=["search"])
         router.add_api_route("/api/search", self.ask, methods=["POST"], response_model=Answers)
         router.add_api_route("/api/search", self.ask_by_address, methods=["GET"], response_model=Answers)
-        router.add_api_route(
-            "/api/search/sound", self.ask_by_sound, methods=["POST"], response_model=Answers, openapi_extra=_BODY
-        )
+        for path, answer in (("/api/search/sound", self.ask_by_sound), ("/api/search/picture", self.ask_by_picture)):
+            router.add_api_route(path, answer, methods=["POST"], response_model=Answers, openapi_extra=_BODY)
         router.add_api_route("/api/selections", self.select, methods=["POST"], response_model=Selection)
         return router
 
@@ -71,8 +75,25 @@ class Searching:
     async def ask_by_sound(self, request: Request, options: Annotated[Options, Query()]) -> Answers:
         """Find clips that sound like the sound file in the body: WAV, FLAC, MP3, OGG, MP4 and more."""
         options.check(self._limits)
+        rate_hz = self._collection.now.index.embedder.sample_rate_hz
+        wave_T = await self._received(request, lambda file: decoded(file, rate_hz, self._limits))
+        return await self._find_uploaded(options, lambda index: index.sound_vectors(wave_T))
+
+    async def ask_by_picture(self, request: Request, options: Annotated[Options, Query()]) -> Answers:
+        """Find clips that fit the picture or video in the body, where the index's embedder sees: PNG, JPEG, MP4."""
+        options.check(self._limits)
+        sees = self._collection.now.index.embedder
+        if not isinstance(sees, PictureEmbedder):
+            raise Refused(
+                400, "NO_PICTURES", "the embedder of this index cannot see pictures; ask with words or a sound"
+            )
+        frames_WNSSC = await self._received(request, lambda file: looked_at(file, sees, self._limits))
+        return await self._find_uploaded(options, lambda index: frame_vectors(frames_WNSSC, sees))
+
+    async def _received(self, request: Request, decode: Callable[[Path], Made]) -> Made:
+        """The file in the body, decoded."""
         if self._receiving >= RECEIVED_AHEAD * self._limits.uploads:
-            raise busy("too many sounds are being sent")
+            raise busy("too many files are being sent")
         self._receiving += 1
         try:
             with tempfile.TemporaryDirectory(prefix="foundsound-") as folder:
@@ -80,12 +101,13 @@ class Searching:
                 try:
                     await receive(request.stream(), file, self._limits)
                 except ClientDisconnect as error:
-                    raise Refused(400, "GONE", "the client has gone before its sound had come") from error
-                rate_hz = self._collection.now.index.embedder.sample_rate_hz
-                wave_T = await anyio.to_thread.run_sync(decoded, file, rate_hz, self._limits, limiter=self._decoders)
+                    raise Refused(400, "GONE", "the client has gone before its file had come") from error
+                return await anyio.to_thread.run_sync(decode, file, limiter=self._decoders)
         finally:
             self._receiving -= 1
-        return await anyio.to_thread.run_sync(self._find, options, wave_T, limiter=self._threads)
+
+    async def _find_uploaded(self, options: Options, vectors: Callable[[Index], Vectors]) -> Answers:
+        return await anyio.to_thread.run_sync(self._find, options, vectors, limiter=self._threads)
 
     async def select(self, selected: Selected) -> Selection:
         """Make a selection of the dataset from clips, as `query --select` does."""
@@ -93,7 +115,7 @@ class Searching:
             raise Refused(403, "READ_ONLY", "this service writes nothing; start it with --may-select")
         return await anyio.to_thread.run_sync(self._select, selected, limiter=self._threads)
 
-    def _find(self, options: Options, wave_T: Wave | None = None) -> Answers:
+    def _find(self, options: Options, vectors: Callable[[Index], Vectors] | None = None) -> Answers:
         begun, collection = time.perf_counter(), self._collection
         now = collection.now
         clip = text = None
@@ -104,8 +126,8 @@ class Searching:
             vectors_WD = clip_vectors(collection.dataset, now.index, clip)
         elif text is not None:
             vectors_WD = now.index.text_vectors([text])
-        elif wave_T is not None:
-            vectors_WD = now.index.sound_vectors(wave_T)
+        elif vectors is not None:
+            vectors_WD = vectors(now.index)
         else:
             vectors_WD = np.zeros((0, now.index.dimension), np.float32)
         vectors_WD = with_terms(now.index, text or "the query", vectors_WD, options.plus, options.minus)

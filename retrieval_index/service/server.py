@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from curation.errors import ArgumentError
+from retrieval_index.service.app import Service
 from retrieval_index.service.connection import connection_class
-from retrieval_index.service.limits import Limits
 
 KEEP_ALIVE_S = 15
 """How long a connection stays open without a request, s. Source: ours; the next look at a page of results."""
@@ -24,6 +23,11 @@ HEADER_BYTES = 16 << 10
 """Size of the head of a request. Source: ours; a query of 500 characters in an address takes 6 KB at most."""
 
 BACKLOG = 1_024
+"""Connections that wait in the kernel to be taken."""
+
+TAKEN_AT_ONCE = 16
+"""Connections that are taken before anybody is answered again. Source: ours; refusing one takes a quarter of a
+millisecond, and asyncio itself takes as many as wait."""
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -58,38 +62,48 @@ def begin(bound: socket.socket) -> None:
     bound.listen(BACKLOG)
 
 
-def run(app: ASGIApp, bound: socket.socket, limits: Limits) -> None:
+def run(service: Service, bound: socket.socket) -> None:
     """Serve until SIGTERM, after which it returns, or Ctrl-C.
 
     Args:
-        app: The service.
+        service: The service; what is being answered at the end has `send_s` of its limits to end too.
         bound: Where it listens.
-        limits: Bounds of connections; what is being answered at the end has `send_s` to end too.
 
     Raises:
         KeyboardInterrupt: Ctrl-C, after all was ended.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # nonsense that clients send is not worth a line each
     with _ended_by_sigterm():
-        Server(server_config(app, limits)).run(sockets=[bound])
+        server_of(service).run(sockets=[bound])
 
 
-def server_config(app: ASGIApp, limits: Limits) -> Config:
-    """What uvicorn is told: no logs of requests, no headers of proxies that nobody vouches for, and our bounds."""
-    return Config(
-        app,
-        http=connection_class(limits),
+class _Server(Server):
+    """Takes few connections at once, however many wait."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve; this has set the length of the kernel's queue to what is taken at once."""
+        await super().startup(sockets)
+        for bound in sockets or ():
+            begin(bound)
+
+
+def server_of(service: Service) -> Server:
+    """uvicorn's server: no logs of requests, no headers of proxies that nobody vouches for, and our bounds."""
+    config = Config(
+        service.app,
+        http=connection_class(service.limits, service.connections),
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        backlog=BACKLOG,
+        backlog=TAKEN_AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(limits.send_s)),
+        timeout_graceful_shutdown=max(1, round(service.limits.send_s)),
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
+    return _Server(config)
 
 
 @contextmanager

@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from retrieval_index.embedder import Embedder, Vectors
-from retrieval_index.index import Hit, Index
+from retrieval_index.embedder import Embedder, Frames, PictureEmbedder, Vectors
+from retrieval_index.index import SOUNDS_AT_ONCE, Hit, Index
+from retrieval_index.pictures import WINDOWS_AT_ONCE
 from retrieval_index.service.batcher import Batcher
 from retrieval_index.windows import Wave
 
-MOST_SOUNDS = 8
-"""Windows of sound in one batch. Source: ours; ten seconds each fill two cores long before that."""
-
 
 class SharedEmbedder:
-    """An embedder behind which batches gather; the network itself is only ever asked by one thread at a time.
+    """An embedder behind which batches gather: of each kind of thing one thread asks at a time. `shared` makes it.
 
     Args:
         embedder: The embedder.
@@ -25,7 +23,12 @@ class SharedEmbedder:
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
         self.texts: Batcher[str, Vectors] = Batcher(self._embed_texts)
-        self.sounds: Batcher[Wave, Vectors] = Batcher(self._embed_sounds, kind=len, most=MOST_SOUNDS)
+        self.sounds: Batcher[Wave, Vectors] = Batcher(self._embed_sounds, kind=len, most=SOUNDS_AT_ONCE)
+
+    @property
+    def batchers(self) -> "dict[str, Batcher[Any, Vectors]]":
+        """Its batches by what they are of."""
+        return {"text": self.texts, "sound": self.sounds}
 
     @property
     def sample_rate_hz(self) -> int:
@@ -56,14 +59,58 @@ class SharedEmbedder:
 
     def close(self) -> None:
         """End what was asked."""
-        self.texts.close()
-        self.sounds.close()
+        for batcher in self.batchers.values():
+            batcher.close()
 
     def _embed_texts(self, texts: list[str]) -> list[Vectors]:
         return list(self._embedder.embed_text(texts))
 
     def _embed_sounds(self, waves: list[Wave]) -> list[Vectors]:
         return list(self._embedder.embed_sound(np.stack(waves)))
+
+
+class SharedPictureEmbedder(SharedEmbedder):
+    """The same of an embedder that sees.
+
+    Args:
+        embedder: The embedder.
+    """
+
+    def __init__(self, embedder: PictureEmbedder) -> None:
+        super().__init__(embedder)
+        self._seeing = embedder
+        self.pictures: Batcher[Frames, Vectors] = Batcher(self._embed_pictures, most=WINDOWS_AT_ONCE)
+
+    @property
+    def batchers(self) -> "dict[str, Batcher[Any, Vectors]]":
+        """Its batches by what they are of."""
+        return {**super().batchers, "picture": self.pictures}
+
+    @property
+    def frames(self) -> int:
+        """Frames of a picture that it looks at."""
+        return self._seeing.frames
+
+    @property
+    def frame_size_px(self) -> int:
+        """Side of the square frames, px."""
+        return self._seeing.frame_size_px
+
+    def embed_picture(self, frames_BNSSC: Frames) -> Vectors:
+        """Frames of pictures -> (B, dimension)."""
+        return np.stack(self.pictures(list(frames_BNSSC)))
+
+    def embed_both(self, wave_BT: Wave, frames_BNSSC: Frames) -> Vectors:
+        """Sounds with their pictures -> (B, dimension); no route asks for these, so nothing gathers them."""
+        return self._seeing.embed_both(wave_BT, frames_BNSSC)
+
+    def _embed_pictures(self, pictures: list[Frames]) -> list[Vectors]:
+        return list(self._seeing.embed_picture(np.stack(pictures)))
+
+
+def shared(embedder: Embedder) -> SharedEmbedder:
+    """An embedder for many threads, which sees where it does."""
+    return SharedPictureEmbedder(embedder) if isinstance(embedder, PictureEmbedder) else SharedEmbedder(embedder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,5 +76,5 @@ def _picture(file: Path) -> bytes:
             rate_hz = opened.samplerate
             wave_TC = opened.read(LONGEST_SAMPLES // opened.channels, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        raise ClipError(Code.UNREADABLE, "its sound file cannot be decoded") from error
+        raise ClipError(Code.UNREADABLE, "its sound cannot be decoded") from error
     return png(spectrogram(wave_TC.mean(axis=1, dtype=np.float32), rate_hz, BINS, FRAMES))

@@ -122,7 +122,7 @@ def test_what_was_answered_before_a_failure_is_not_asked_again(tmp_path: Path) -
     assert answers(asked)["b"] == ["b 0"]
 
 
-def test_each_answer_of_a_server_is_kept_at_once(tmp_path: Path) -> None:
+def test_what_a_server_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
     class Dying(Server):
         def ask(self, questions: Sequence[Question], prompt: Prompt) -> None:
             super().ask(questions[:2], prompt)

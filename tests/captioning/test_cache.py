@@ -1,12 +1,15 @@
 """The cache of answers: what is the same question, what is kept, and what a takedown deletes."""
 
 import dataclasses
+import sqlite3
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from captioning.cache import AnswerCache, question_sha256
+from captioning import cache as of_cache
+from captioning.cache import AnswerCache, AnswersOnTheWay, question_sha256
 from captioning.captioner import CaptionerIdentity
 from captioning.decoding import Drawing
 from captioning.prompt import Prompt
@@ -55,6 +58,83 @@ def test_several_writers_lose_nothing(cache: AnswerCache) -> None:
     for thread in threads:
         thread.join()
     assert cache.count(f"s{n}" for n in range(60)) == 60
+
+
+class Counting(AnswerCache):
+    """Notes how many answers each commit holds; the first `failing` of them fail."""
+
+    def __init__(self, path: Path, failing: int = 0) -> None:
+        super().__init__(path)
+        self.commits: list[int] = []
+        self._failing = failing
+
+    def keep(self, answers: dict[tuple[str, str], str]) -> None:
+        self.commits.append(len(answers))
+        if len(self.commits) <= self._failing:
+            raise sqlite3.OperationalError("made")
+        super().keep(answers)
+
+
+def pairs(count: int) -> list[tuple[str, str]]:
+    return [(f"s{number}", "q") for number in range(count)]
+
+
+def wait_for(cache: AnswerCache, count: int) -> None:
+    until = time.monotonic() + 20.0
+    while cache.count(f"s{n}" for n in range(count)) < count:
+        assert time.monotonic() < until, "they are not kept"
+        time.sleep(0.01)
+
+
+def test_answers_are_kept_together_while_others_are_still_asked_for(tmp_path: Path) -> None:
+    cache = Counting(tmp_path / "answers.sqlite")
+    with AnswersOnTheWay(cache) as kept:
+        for pair in pairs(50):
+            kept.add(pair, "A dog.")
+        wait_for(cache, 50)
+        assert cache.commits[0] == 50, "one commit, after a quarter of a second"
+        kept.add(("s50", "q"), "Rain.")
+        wait_for(cache, 51)
+
+
+def test_none_is_lost_that_comes_while_others_are_being_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_cache, "HOLD_S", 0.0)
+    cache = Counting(tmp_path / "answers.sqlite")
+    with AnswersOnTheWay(cache) as kept:
+        adders = [
+            threading.Thread(target=lambda part=part: [kept.add(pair, "A dog.") for pair in part])
+            for part in (pairs(200)[:100], pairs(200)[100:])
+        ]
+        for adder in adders:
+            adder.start()
+        wait_for(cache, 200)
+        for adder in adders:
+            adder.join()
+
+
+def test_whatever_ends_the_work_keeps_what_was_paid_for(tmp_path: Path) -> None:
+    cache = Counting(tmp_path / "answers.sqlite")
+    with pytest.raises(KeyboardInterrupt), AnswersOnTheWay(cache) as kept:
+        kept.add(("s", "q"), "A dog.")
+        raise KeyboardInterrupt
+    assert cache.find([("s", "q")])
+
+
+def test_answers_that_cannot_be_kept_stop_the_work_and_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_cache, "HOLD_S", 0.0)
+    cache = Counting(tmp_path / "answers.sqlite", failing=1)
+    with pytest.raises(sqlite3.OperationalError, match="made"), AnswersOnTheWay(cache) as kept:
+        for number in range(1000):
+            kept.add((f"s{number}", "q"), "A dog.")
+            time.sleep(0.01)
+    assert cache.commits[-1] > 1 and cache.find([("s0", "q")])
+
+
+def test_without_a_cache_nothing_is_kept() -> None:
+    with AnswersOnTheWay(None) as kept:
+        kept.add(("s", "q"), "A dog.")
 
 
 def test_everything_that_decides_an_answer_makes_another_question() -> None:

@@ -333,6 +333,23 @@ def test_a_structured_answer_is_checked_and_kept_whole(dataset: Dataset) -> None
     assert "caption" in rows["c"]["detail"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("dog " * 20, None),
+        ("dog " * 21, Code.BAD_CAPTION),
+        ("d" * 320, None),
+        ("d" * 321, Code.BAD_CAPTION),
+    ],
+)
+def test_an_answer_that_is_longer_than_its_tokens_can_be_is_none(dataset: Dataset, answer: str, code: Code) -> None:
+    listener = dataclasses.replace(LISTENER, decoding=Decoding(max_new_tokens=20).as_dict())
+    prompt = Prompt(name="made-v1", text="Was ist zu h\u00f6ren?")
+    stage = Caption(captioner=listener, prompt=prompt, build=LevelCaptioner, media=dataset.media)
+    checked = stage._checked(answer.strip(), None)
+    assert (checked.code if isinstance(checked, ClipError) else None) is code
+
+
 def test_a_rule_chooses_by_scores_and_spares_people(dataset: Dataset) -> None:
     run(dataset, drawing_stage(dataset, None))
     with pytest.raises(ArgumentError, match="foundsound score"):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from captioning.text_scores import other_language, text_scores
+from captioning.prompt import load_prompt, prompt_names
+from captioning.text_scores import is_echo, other_language, text_scores
 
 
 def test_words_and_repetition_are_counted() -> None:
@@ -86,6 +87,52 @@ def test_an_answer_in_another_language_is_known(answer: str, language: str | Non
     assert other_language(answer, "Describe what can be heard.") == language
     assert other_language(answer, "") == language
     assert other_language(answer, "Beschreibe in einem Satz, was man h\u00f6rt.") is None
+
+
+ASKED = "Listen to it and say in one or two short sentences what can be heard."
+
+
+@pytest.mark.parametrize(
+    ("answer", "echo"),
+    [
+        (ASKED, True),
+        (f"{ASKED} A dog barks in a yard while many people talk and a train passes far away from all of them.", True),
+        (
+            "In one or two short sentences what can: rain falls on a tin roof, then thunder rolls over a valley.",
+            True,
+        ),
+        ("In one or two short sentences what: rain falls on a tin roof, then thunder rolls over a valley.", False),
+        ("One or two short sentences what: wind blows", False),
+        ("One or two short sentences what can: wind", True),
+        ("Say in one", True),
+        ("One say in", False),
+        ("Or two", False),
+        ("", False),
+    ],
+    ids=[
+        "whole",
+        "and a caption",
+        "8 in a row",
+        "7 in a row",
+        "2 of 4 runs",
+        "3 of 4 runs",
+        "3 words",
+        "3 words in another order",
+        "2 words",
+        "nothing",
+    ],
+)
+def test_an_answer_that_repeats_the_prompt_is_an_echo(answer: str, echo: bool) -> None:
+    assert is_echo(answer, ASKED) == echo
+    assert not is_echo(answer, "")
+
+
+@pytest.mark.slow
+def test_nothing_that_people_say_is_an_echo_of_a_prompt(real_data: Path) -> None:
+    with (real_data / "annotations" / "clotho" / "test.csv").open(encoding="utf-8") as file:
+        captions = [row[f"caption_{n}"] for row in csv.DictReader(file) for n in range(1, 6)]
+    asked = [load_prompt(name).text for name in prompt_names()]
+    assert not [said for said in captions for prompt in asked if is_echo(said, prompt)]
 
 
 @pytest.mark.slow

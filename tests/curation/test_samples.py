@@ -139,9 +139,9 @@ def test_sources_are_mixed_by_weight_and_condition(tmp_path: Path) -> None:
         Source(dataset=many, weight=1.0, where="videos.video_id IN ('v0', 'v1')"),
     )
     assert len(samples) == 4
-    batch = samples.batch(samples.plan(batch_size=1_000, seed=0), 0)
+    batch = samples.batch(samples.plan(batch_size=10_000, seed=0), 0)
     of_few = sum(text[0] in "ab" for text in batch["texts"])
-    assert of_few == 750
+    assert of_few == 7_500
     assert {text[:2] for text in batch["texts"] if text[0] == "v"} == {"v0", "v1"}
     with pytest.raises(ArgumentError, match="every source of data a weight, or none"):
         samples_of(Source(dataset=few, weight=1.0), Source(dataset=many)).plan(batch_size=1, seed=0)

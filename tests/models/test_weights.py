@@ -45,3 +45,14 @@ def test_subfolder_and_stem_name_the_file(tmp_path):
     (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"x")
     (path,) = safetensors_paths(tmp_path, stem="diffusion_pytorch_model", subfolder="vae")
     assert path == tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+
+
+def test_a_file_of_the_hubs_cache_is_called_for_its_sum(tmp_path):
+    blobs, snapshot = (tmp_path / "models--a--b" / name for name in ("blobs", "snapshots"))
+    blobs.mkdir(parents=True)
+    snapshot.mkdir()
+    for name, believed in (("a" * 64, True), ("b" * 40, False)):
+        (blobs / name).write_bytes(b"w")
+        link = snapshot / f"{len(name)}.safetensors"
+        link.symlink_to(blobs / name)
+        assert sha256_of_files([link]) == (name if believed else hashlib.sha256(b"w").hexdigest())

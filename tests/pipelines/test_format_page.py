@@ -31,7 +31,8 @@ def test_the_page_on_disk_is_the_one_of_the_code() -> None:
 
 
 def test_every_stage_is_in_the_page() -> None:
-    assert stages_in_the_code() == set(STAGES)
+    shown = {(stage.NAME, stage.RESULTS) for stage in STAGES}  # imported captions are rows of the stage `caption`
+    assert [stage for stage in stages_in_the_code() if (stage.NAME, stage.RESULTS) not in shown] == []
     for stage in STAGES:
         section = page().partition(f"### {stage.NAME} (key: {stage.GRAIN}, version {stage.VERSION})\n")[2]
         columns = section.partition("\n### ")[0]

@@ -209,6 +209,16 @@ def test_a_takedown_leaves_the_index_usable(dataset: Path) -> None:
     assert not drop(dataset / "indexes" / "train", ALL)
 
 
+def test_captions_and_labels_are_embedded_by_themselves(dataset: Path) -> None:
+    clap = clap_of(dataset)
+    assert embed(dataset, embedder=clap, texts=True, workers=0).tally.done == len(CAPTIONS)
+    assert embed(dataset, embedder=clap, texts=True, workers=0).tally.done == 0, "once"
+    made = Dataset(dataset).sql("SELECT DISTINCT key, input FROM embed_text WHERE state = 'done'").to_pylist()
+    assert {(row["key"], row["input"]) for row in made} == {
+        (clip_of(name), caption_hash(caption)) for name, caption in CAPTIONS.items()
+    }
+
+
 def test_neighbours_are_stored_for_every_caption_and_embedded_once(dataset: Path) -> None:
     opened, clap = Dataset(dataset), clap_of(dataset)
     select(opened, name="test", split="test")

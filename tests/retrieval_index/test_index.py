@@ -14,7 +14,8 @@ from curation.errors import ArgumentError, DatasetError
 from retrieval_index import manifest as manifest_module
 from retrieval_index.embedder import Vectors
 from retrieval_index.index import Hit, Index
-from retrieval_index.manifest import MANIFEST_FILE, ROWS
+from retrieval_index.manifest import MANIFEST_FILE, ROWS, faiss_module
+from retrieval_index.structure import Structure
 from tests.retrieval_index.toy_embedder import PITCHES_HZ, Pitches, tone
 
 D = len(PITCHES_HZ)
@@ -164,6 +165,22 @@ def test_a_vector_without_direction_is_refused_with_its_clip(tmp_path: Path, bad
     with pytest.raises(ArgumentError, match="the first is of clip d at 0 s"):
         build(tmp_path / "i", vectors, list("abcde"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_vector_of_a_file_that_is_no_number_is_never_found(tmp_path: Path) -> None:
+    """Whoever wrote the file: building refuses such vectors, and sums tell a file that was changed later."""
+    folder = build(tmp_path / "i", unit(4, 0), ["a", "b", "c", "d"])
+    manifest = manifest_module.read_manifest(folder)
+    structure = Structure("flat", faiss_module().read_index(str(folder / manifest["files"]["vectors"]["name"])))
+    faiss_module().rev_swig_ptr(structure.stored.get_xb(), 4 * D)[D : 2 * D] = np.nan
+    rows = manifest_module.read_rows(folder, manifest).select(manifest_module.PLACED.names)
+    manifest_module.commit(folder, manifest, rows, structure.index)
+    index = Index.open(folder, embedder=EMBEDDER)
+    hits = index.search(unit(3, 1), 4)
+    assert [{hit.clip_id for hit in found} for found in hits] == [{"a", "c", "d"}] * 3
+    assert np.isfinite([hit.score for found in hits for hit in found]).all()
+    with pytest.raises(ArgumentError, match="must be finite"):
+        index.query_windows(index.clip_vectors("b"))
 
 
 @pytest.mark.parametrize(("vectors", "clips"), [(5, 4), (4, 5), (0, 0)])

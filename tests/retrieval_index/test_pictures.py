@@ -137,13 +137,18 @@ def test_every_part_of_a_video_is_asked(tmp_path: Path) -> None:
     assert (vectors * expected).sum(axis=1) == pytest.approx([1, 1, 1], abs=0.01)
 
 
-def test_a_still_is_one_window(tmp_path: Path) -> None:
+def still(colour: tuple[int, int, int]) -> bytes:
+    """A PNG of this colour."""
     codec = av.CodecContext.create("png", "w")
     codec.width, codec.height, codec.pix_fmt = 64, 64, "rgb24"
     codec.time_base = Fraction(1, 25)
-    pixels = np.broadcast_to(np.array((20, 200, 20), np.uint8), (64, 64, 3))
+    pixels = np.broadcast_to(np.array(colour, np.uint8), (64, 64, 3))
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), "rgb24")
-    (tmp_path / "a.png").write_bytes(b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode()]))
+    return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode()])
+
+
+def test_a_still_is_one_window(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(still((20, 200, 20)))
     (vector_D,) = picture_vectors(tmp_path / "a.png", Seeing())
     expected = np.array([20, 200, 20, 64]) / np.linalg.norm([20, 200, 20, 64])
     assert vector_D @ expected == pytest.approx(1, abs=0.01)

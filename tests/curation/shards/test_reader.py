@@ -42,6 +42,8 @@ def test_every_clip_is_what_the_tar_has(generation: Path, monkeypatch: pytest.Mo
         assert shards.about(number) == json.loads(expected[shards.key(number)]["json"])
     copy = pickle.loads(pickle.dumps(shards))
     assert copy.read(2) == shards.read(2)
+    assert shards.read(2, ("flac",), head_bytes=26) == {"flac": shards.read(2)["flac"][:26]}
+    assert shards.read(2, ("json",), head_bytes=1 << 20) == {"json": shards.read(2)["json"]}, "not beyond its end"
 
 
 def test_many_threads_read_what_one_reads(generation: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,14 @@ def test_it_is_the_mean_of_scipys_divergences() -> None:
     assert paired_kl(real, generated) == pytest.approx(expected, rel=1e-9)
 
 
+def test_an_offset_bounds_what_one_sound_can_cost() -> None:
+    real, generated = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
+    assert paired_kl(real, generated, offset=1e-6) == pytest.approx(6 * np.log(10), rel=1e-5)
+    assert paired_kl(real, generated) == pytest.approx(12 * np.log(10), rel=1e-5)
+    with pytest.raises(ValueError, match="cannot be below 0"):
+        paired_kl(real, generated, offset=-1e-9)
+
+
 def test_the_direction_is_from_real_to_generated() -> None:
     real, generated = np.array([[1.0, 0.0]]), np.array([[0.5, 0.5]])
     assert paired_kl(real, generated) == pytest.approx(np.log(2), rel=1e-6)
@@ -31,8 +39,10 @@ def test_of_independent_scores_it_is_the_published_sum() -> None:
     rng = np.random.default_rng(2)
     real, generated = rng.normal(-2, 2, (7, 9)), rng.normal(-2, 2, (7, 9))
     scores = [torch.from_numpy(logits).sigmoid() for logits in (real, generated)]
-    expected = torch.nn.functional.kl_div(scores[1].log(), scores[0], reduction="sum") / 7
-    assert paired_kl_of_scores(scores[0].numpy(), scores[1].numpy()) == pytest.approx(float(expected), rel=1e-9)
+    for offset in (0.0, 1e-6, 1e-2):
+        expected = torch.nn.functional.kl_div((scores[1] + offset).log(), scores[0], reduction="sum") / 7
+        found = paired_kl_of_scores(scores[0].numpy(), scores[1].numpy(), offset=offset)
+        assert found == pytest.approx(float(expected), rel=1e-9)
     assert paired_kl_of_scores([[0.5, 0.5]], [[0.25, 1.0]]) == pytest.approx(0.0, abs=1e-12)
     assert paired_kl_of_scores([[0.5]], [[1.0]]) == pytest.approx(-0.5 * np.log(2)), "no divergence in the strict sense"
 

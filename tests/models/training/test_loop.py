@@ -64,6 +64,31 @@ def test_killed_and_resumed_equals_never_stopped(toy, tmp_path):
     ]
 
 
+def test_the_line_after_a_resume_is_of_its_whole_interval(toy, tmp_path):
+    """Stopped between two lines of the log, and run again."""
+    toy = toy.with_settings(report_every_clips=20, save_every_clips=12)
+    train(toy.make(), toy.objective, toy.batch_at, toy.settings, folder=tmp_path / "whole")
+
+    def killed_in_step_4(network, batch, rngs):
+        if batch["keys"][0] == "3-0":
+            raise RuntimeError("the machine went away")
+        return toy.objective(network, batch, rngs)
+
+    with pytest.raises(RuntimeError, match="went away"):
+        train(toy.make(), killed_in_step_4, toy.batch_at, toy.settings, folder=tmp_path / "parts")
+    train(toy.make(), toy.objective, toy.batch_at, toy.settings, folder=tmp_path / "parts")
+    lines = [[line["loss"] for line in log_of(tmp_path / name)] for name in ("whole", "parts")]
+    assert lines[0] == pytest.approx(lines[1], rel=1e-12)
+
+
+def test_two_runs_in_one_folder_are_refused(toy, tmp_path):
+    def second(report):
+        with pytest.raises(BlockingIOError, match="another process trains in"):
+            train(toy.make(), toy.objective, toy.batch_at, toy.settings, folder=tmp_path)
+
+    train(toy.make(), toy.objective, toy.batch_at, toy.settings, folder=tmp_path, watchers=Watchers(report=second))
+
+
 def test_a_run_that_has_ended_does_nothing_more(toy, tmp_path):
     train(toy.make(), toy.objective, toy.batch_at, toy.settings, folder=tmp_path)
     before = (tmp_path / "log.jsonl").read_bytes()

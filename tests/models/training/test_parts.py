@@ -59,11 +59,32 @@ def test_the_meter_weighs_by_counts_and_starts_again():
         meter.add(result, loss=loss, gradient_norm=loss, clips=2)
     with meter.waiting():
         pass
+    meter.took(2.0)
     report = meter.report()
     assert (report["loss"], report["gradient_norm"], report["first"]) == (2.0, 2.0, 2.5)
     assert "none" not in report, "a mean of nothing is not a number"
     assert 0 <= report["data_wait_fraction"] <= 1
+    assert report["clips_per_s"] == 3.0
     assert "first" not in meter.report()
+
+
+def test_what_was_gathered_goes_on_after_a_restart():
+    """Half of an interval before a checkpoint and half after it make the line that the whole makes."""
+
+    def steps(meter, losses):
+        for loss in losses:
+            result = StepResult(loss=torch.tensor(loss), tallies={"first": torch.tensor([loss, 1.0])})
+            meter.add(result, loss=loss, gradient_norm=loss, clips=2)
+            meter.took(0.5)
+
+    whole, before = Meter(), Meter()
+    steps(whole, [1.0, 2.0, 6.0])
+    steps(before, [1.0, 2.0])
+    after = Meter(gathered=json.loads(json.dumps(before.gathered())))
+    steps(after, [6.0])
+    names = ("loss", "gradient_norm", "first", "clips_per_s")
+    expected, found = whole.report(), after.report()
+    assert [found[name] for name in names] == [expected[name] for name in names]
 
 
 def test_a_run_folder_refuses_other_settings_and_names_them(tmp_path):

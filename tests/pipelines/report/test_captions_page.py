@@ -6,13 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from captioning.caption import Caption
+from captioning.labels import LabelCaptioner
+from captioning.prompt import load_prompt
 from curation.dataset import Dataset
-from curation.errors import ArgumentError
+from curation.errors import ArgumentError, Code
+from curation.lock import is_held
+from pipelines.verbs import captions as of_captions
 from pipelines.verbs.captions import captions
-from tests.pipelines.captioned import captioned, score
-from tests.retrieval_index.tones import clip_of
+from tests.curation.made import write_facts
+from tests.pipelines.captioned import LISTENER, captioned, score
+from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -75,6 +82,27 @@ def test_without_a_rule_the_best_kind_wins(dataset: Dataset, tmp_path: Path) -> 
 
 def test_what_was_set_aside_stands_with_its_code(page_file: Path) -> None:
     assert "BAD_CAPTION" in article(page_file, "train") and "made so" in article(page_file, "train")
+
+
+def test_a_clip_of_which_nothing_usable_was_said_is_shown(tmp_path: Path) -> None:
+    dataset = tone_dataset(tmp_path / "dataset", {"sea": np.zeros(RATE_HZ, np.float32)})
+    stage = Caption(captioner=LISTENER, prompt=load_prompt("sound-v1"), build=LabelCaptioner, media=dataset.media)
+    (heard,) = dataset.sql("SELECT audio_sha256 FROM cut")["audio_sha256"].to_pylist()
+    write_facts(dataset, stage, [(clip_of("sea"), Code.BAD_CAPTION, {}, heard)])
+    page = tmp_path / "captions.html"
+    assert captions(dataset.path, page=page).rows == []
+    shown = article(page, "sea")
+    assert "BAD_CAPTION" in shown and "data:audio" in shown and "0 captions of 1 clips" in page.read_text()
+    assert captions(dataset.path).rows == []
+
+
+def test_a_takedown_waits_for_a_page(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, held = dataset.folder("locks") / "report-mine.lock", []
+    monkeypatch.setattr(
+        of_captions, "write_captions_page", lambda dataset, page, *rest, **more: held.append(is_held(lock))
+    )
+    captions(dataset.path, page=tmp_path / "mine.html")
+    assert held == [True] and not is_held(lock)
 
 
 def test_everything_is_escaped_and_nothing_is_loaded(page_file: Path) -> None:

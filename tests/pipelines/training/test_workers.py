@@ -66,6 +66,7 @@ def test_killed_and_run_again_has_the_losses_of_an_uninterrupted_run(dataset: Pa
     until = time.monotonic() + 120
     while not list((parts / "checkpoints").glob("step-*")) and time.monotonic() < until:
         time.sleep(0.05)
+    assert list((parts / "checkpoints").glob("step-*")), "nothing was saved that a second start could go on with"
     os.kill(running.pid, signal.SIGKILL)
     running.wait()
     assert log_of(parts)[-1]["clips_seen"] < 2800

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
+from models.weights import safetensors_paths, sha256_of_files
 from pipelines.verbs.encode import EncodePlan, encode
 from pipelines.verbs.result import StageResult
 from tests.curation.made import RATE_HZ, Made
+from tests.models.audiox.tiny_audiox import save_t5
 
 
 def saved_codec(folder: Path) -> Path:
@@ -31,6 +34,27 @@ def test_the_plan_is_what_is_written(tmp_path: Path) -> None:
     assert written == plan.total_bytes
     again = encode(dataset.path, codec=codec, name="blocks", frame_size_px=16, plan=True)
     assert str(again) == "every clip is encoded"
+
+
+def test_the_plan_counts_texts(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    for number in range(3):
+        made.clip(f"v{number}", said=[{"captions": [f"rain {number}", "a dog barks"], "labels": ["siren"]}])
+    made.clip("labelled", said=[{"labels": ["loud siren"]}])
+    dataset, codec = made.dataset(), str(saved_codec(tmp_path / "codec"))
+    text_encoder = str(save_t5(tmp_path / "t5"))
+    plan = encode(dataset.path, codec=codec, name="blocks", text_encoder=text_encoder, plan=True)
+    assert isinstance(plan, EncodePlan)
+    mean_bytes = (3 * 2 + 3 * 3 + 2) / 7 * 8 * 2
+    assert (plan.pending_texts, plan.tokens_bytes) == (7, pytest.approx(mean_bytes)), "eight numbers a token"
+    assert plan.total_bytes == pytest.approx(3 * 192 + 160 + 7 * mean_bytes), "arrays begin at multiples of 64"
+    assert "4 clips to encode" in str(plan) and "7 texts of 38.9 bytes" in str(plan)
+    done = encode(dataset.path, codec=codec, name="blocks", text_encoder=text_encoder, workers=0)
+    assert isinstance(done, StageResult)
+    assert (done.stages["encode"].done, done.stages["encode_text"].done) == (4, 7)
+    identity = dataset.current_facts("encode_text")["blocks"] / "identity.json"
+    assert sha256_of_files(safetensors_paths(text_encoder)) in identity.read_text()
+    assert encode(dataset.path, codec=codec, name="blocks", text_encoder=text_encoder, workers=0).tally.done == 0
 
 
 def test_the_plan_names_the_tokens_that_are_not_kept() -> None:

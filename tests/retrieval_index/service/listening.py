@@ -27,7 +27,7 @@ with listening("127.0.0.1", 0) as bound:
     service = make_service(Dataset(sys.argv[1]), limits, access={access}, may_select=True)
     begin(bound)
     print("at", address_of(bound), file=sys.stderr, flush=True)
-    run(service.app, bound, limits)
+    run(service, bound)
 print("ended", service.metrics.answered(), flush=True)
 """
 

@@ -14,13 +14,14 @@ from curation.dataset import Dataset
 from curation.measure import Measure
 from curation.selections.selection import read_report, read_rows, select
 from pipelines.runner import Job, run
+from retrieval_index.embedder import Embedder
 from retrieval_index.index import Index
 from retrieval_index.manifest import ROWS
 from retrieval_index.service.access import Access
 from retrieval_index.service.app import Service
 from retrieval_index.service.collection import Collection
 from retrieval_index.service.limits import Limits
-from retrieval_index.service.sharing import SharedEmbedder, SharedIndex
+from retrieval_index.service.sharing import SharedIndex, shared
 from tests.retrieval_index.tones import RATE_HZ, tone_dataset
 from tests.retrieval_index.toy_embedder import Pitches, tone
 
@@ -59,9 +60,11 @@ def build_index(dataset: Dataset, without: frozenset[str] = frozenset()) -> None
     Index.build(dataset.folder("indexes") / "train", np.stack(vectors), table, embedder.identity(), source, kind="flat")
 
 
-def make_service(dataset: Dataset, limits: Limits | None = None, **options: Any) -> Service:
+def make_service(
+    dataset: Dataset, limits: Limits | None = None, embedder: Embedder | None = None, **options: Any
+) -> Service:
     """A service of it; `access` and `may_select` as for `Service`."""
-    embedder = SharedEmbedder(Pitches())
+    embedder = shared(embedder or Pitches())
 
     def opened(dataset: Dataset) -> SharedIndex:
         return SharedIndex.open(dataset.folder("indexes") / "train", embedder=embedder)

@@ -27,11 +27,12 @@ from tests.retrieval_index.service.served import (
     make_service,
     wav,
 )
+from tests.retrieval_index.test_pictures import coloured, still
 from tests.retrieval_index.tones import RATE_HZ, clip_of
-from tests.retrieval_index.toy_embedder import Pitches, tone
+from tests.retrieval_index.toy_embedder import Pitches, Seeing, tone
 
 ALL = {clip_of(name) for name in TONES_HZ}
-SOUND = "/api/search/sound"
+SOUND, PICTURE = "/api/search/sound", "/api/search/picture"
 TOKEN = "a-token-of-some-length"
 
 
@@ -158,6 +159,49 @@ def test_what_is_no_sound_is_refused(client: TestClient, body: bytes, status: in
     assert "/tmp" not in answer.text and "foundsound-" not in answer.text
 
 
+@pytest.fixture(scope="module")
+def seer(made: Dataset) -> Iterator[TestClient]:
+    """A service whose embedder sees: how red a picture is, is how low it sounds."""
+    with client_of(make_service(made, Limits(upload_bytes=200_000, upload_s=10), Seeing())) as opened:
+        yield opened
+
+
+def test_a_picture_and_a_video_are_asked(seer: TestClient, tmp_path: Path) -> None:
+    assert seer.get("/api/about").json()["sees"]
+    for colour, name in (((250, 0, 0), "low"), ((0, 0, 250), "high")):
+        assert clips(seer.post(PICTURE, content=still(colour), params={"k": 1})) == [clip_of(name)]
+    video = coloured(tmp_path / "v.mp4", [(250, 0, 0)] * 10 + [(0, 250, 0)] * 90).read_bytes()
+    assert set(clips(seer.post(PICTURE, content=video, params={"k": 2}))) == {clip_of("low"), clip_of("middle")}
+    less = seer.post(PICTURE, content=still((250, 0, 250)), params={"minus": "220", "k": 1})
+    assert clips(less) == [clip_of("high")]
+    numbers = seer.get("/metrics").text
+    assert "foundsound_picture_items_total" in numbers and "foundsound_connections_refused_total 0.0" in numbers
+    assert clips(seer.post(SOUND, content=wav(tone(440, 1, RATE_HZ)), params={"k": 1})) == [clip_of("middle")]
+
+
+def test_what_is_no_picture_is_refused(seer: TestClient, client: TestClient, tmp_path: Path) -> None:
+    assert not client.get("/api/about").json()["sees"]
+    assert refusal(client.post(PICTURE, content=still((1, 2, 3)))) == (400, "NO_PICTURES")
+    huge = bytearray(still((1, 2, 3)))
+    huge[16:24] = (60_000).to_bytes(4, "big") * 2  # 10 GB, once it is decoded
+    longer = coloured(tmp_path / "v.mp4", [(250, 0, 0)] * 102).read_bytes()
+    for body, expected in (
+        (b"", (400, "EMPTY")),
+        (b"no picture", (422, "UNREADABLE")),
+        (archive(), (422, "UNREADABLE")),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", (422, "UNREADABLE")),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>", (422, "UNREADABLE")),
+        (still((1, 2, 3))[:40], (422, "UNREADABLE")),
+        (bytes(huge), (422, "UNREADABLE")),
+        (wav(tone(440, 1, RATE_HZ)), (422, "NO_VIDEO")),
+        (longer, (422, "TOO_LARGE")),
+        (bytes(200_001), (413, "TOO_LARGE")),
+    ):
+        answer = seer.post(PICTURE, content=body)
+        assert refusal(answer) == expected, answer.text
+        assert "/tmp" not in answer.text and "foundsound-" not in answer.text
+
+
 def test_samples_that_are_no_numbers_do_no_harm(client: TestClient) -> None:
     wave_T = tone(440, 1, RATE_HZ)
     wave_T[10] = np.nan
@@ -242,13 +286,12 @@ def test_a_takedown_is_obeyed_at_once_and_the_index_follows(own: Dataset) -> Non
     with client_of(service) as client:
         assert len(clips(client.get("/api/search?text=440"))) == 4
         assert client.get(f"/api/clips/{clip_of('middle')}/sound").status_code == 200
-        forget(own, ["middle"], drop=lambda folder, doomed: True)
+        forget(own, ["middle"], drop=drop)
         assert set(clips(client.get("/api/search?text=440"))) == ALL - {clip_of("middle")}
         for what in ("", "/sound", "/spectrogram"):
             assert refusal(client.get(f"/api/clips/{clip_of('middle')}{what}")) == (404, "NOT_FOUND")
         assert refusal(client.post("/api/search", json={"clip": clip_of("middle")})) == (404, "NOT_FOUND")
         assert client.get("/api/about").json()["clips"] == 3
-        drop(own.folder("indexes") / "train", {clip_of("middle")})
         service._collection.refresh()
         assert client.get("/api/about").json()["windows"] == 3
         assert client.get("/metrics").text.count("foundsound_taken_down_clips 0.0") == 1

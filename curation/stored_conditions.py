@@ -1,0 +1,156 @@
+"""What frozen networks said of clips, read beside their latents: vectors of their sounds, tokens of their texts.
+
+The stages `embed` and `encode_text` wrote them; here they are found by number. Any thread may read.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.blobs import Array, BlobReader, BlobRef
+from curation.current import last_sql
+from curation.dataset import Dataset
+from curation.encode_text import HASH_SQL
+from curation.errors import ArgumentError
+from curation.shards.batches import Indices
+
+_TEACHERS = """
+SELECT embed.* FROM clip LEFT JOIN (
+    SELECT embed.* FROM embed JOIN cut ON cut.key = embed.key AND embed.input = cut.audio_sha256
+    WHERE embed.label = $label AND embed.state <> 'pending'
+) AS embed USING (key) ORDER BY clip.number"""
+
+_TOKENS = f"""
+SELECT tokens.blob, tokens.tokens_offset_bytes, tokens.tokens, tokens.token_channels
+FROM (SELECT *, {HASH_SQL} AS input FROM said) AS said
+LEFT JOIN ({{last}}) AS tokens ON tokens.key = said.key AND tokens.input = said.input AND tokens.state = 'done'
+ORDER BY said.number"""
+
+
+def numbers(column: pa.ChunkedArray | pa.Array) -> Indices:
+    """A column as int64; -1 where it is null."""
+    return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), -1).to_numpy())
+
+
+class Teachers:
+    """Vectors of sounds: of each clip the mean over its windows.
+
+    Args:
+        reader: Of the blobs.
+        table: A row a clip: the columns of the stage `embed`; without a blob where a clip has no vectors.
+    """
+
+    def __init__(self, reader: BlobReader, table: pa.Table) -> None:
+        self._reader = reader
+        blobs = table["blob"].combine_chunks().dictionary_encode()
+        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
+        self._offset, self._windows = numbers(table["offset_bytes"]), numbers(table["windows"])
+        self.width = int(numbers(table["dimension"]).max(initial=-1))
+        """Length of a vector; -1 where no clip has one."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, vectors: str, keys: pa.Array) -> "Teachers":
+        """The vectors of some clips.
+
+        Args:
+            dataset: The dataset.
+            vectors: Their name.
+            keys: clip_ids.
+
+        Raises:
+            ArgumentError: They were not made, or not for some clip. One that was set aside has none.
+        """
+        line = f"run `foundsound embed {dataset.path} --name {vectors}` first"
+        if vectors not in dataset.current_facts("embed"):
+            raise ArgumentError(f"{dataset.path} has no vectors {vectors!r} to distil; {line}")
+        with dataset.connect() as connection:
+            connection.register("clip", pa.table({"key": keys, "number": np.arange(len(keys))}))
+            table = connection.sql(_TEACHERS, params={"label": vectors}).to_arrow_table()
+        missing = keys.filter(pc.is_null(table["key"].combine_chunks()))
+        if len(missing):
+            raise ArgumentError(
+                f"{len(missing)} of {len(keys)} clips of {dataset.path} have no vectors {vectors!r} of their sounds to "
+                f"distil, {missing[0]} among them; {line}"
+            )
+        return cls(BlobReader(dataset.root("vectors")), table)
+
+    def read(self, clip: int) -> Array | None:
+        """The vector of a clip, (S,) float32; None where it has none."""
+        if self._blob[clip] < 0:
+            return None
+        ref = BlobRef(
+            blob=self._blobs[self._blob[clip]],
+            offset_bytes=int(self._offset[clip]),
+            shape=(int(self._windows[clip]), self.width),
+            dtype="<f2",
+        )
+        return np.asarray(self._reader.read(ref).mean(axis=0, dtype=np.float32))
+
+
+class TextTokens:
+    """Hidden states of texts, without padding.
+
+    Args:
+        reader: Of the blobs.
+        table: A row a text, clip by clip: the columns of the stage `encode_text`, null where a text is blank.
+        first: Number of the first text of each clip.
+    """
+
+    def __init__(self, reader: BlobReader, table: pa.Table, first: Indices) -> None:
+        self._reader, self._first = reader, first
+        blobs = table["blob"].combine_chunks().dictionary_encode()
+        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
+        self._offset, self._tokens = numbers(table["tokens_offset_bytes"]), numbers(table["tokens"])
+        self.width = int(numbers(table["token_channels"]).max(initial=0))
+        """Channels of a token; 0 where every text is blank."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, called: str, said: pa.Table) -> "TextTokens":
+        """The tokens of some texts.
+
+        Args:
+            dataset: The dataset.
+            called: Name of the tokens, that of the latents.
+            said: `key`, `clip` (counted from 0) and `text`, clip by clip.
+
+        Raises:
+            ArgumentError: They were not made, or not for some text.
+        """
+        clips = numbers(said["clip"])
+        first = np.searchsorted(clips, np.arange(clips.max(initial=-1) + 1))
+        line = "run `foundsound encode` with --text-encoder first"
+        if called not in dataset.current_facts("encode_text"):
+            raise ArgumentError(f"{dataset.path} has no tokens {called!r} of texts; {line}")
+        with dataset.connect("") as connection:
+            connection.register("said", said.append_column("number", pa.array(np.arange(len(said)))))
+            last = last_sql(dataset, "encode_text", called)
+            table = connection.sql(_TOKENS.format(last=last)).to_arrow_table()
+        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(said["text"])), 0)
+        missing = said["key"].filter(pc.and_not(pc.is_null(table["blob"]), blank))
+        if len(missing):
+            raise ArgumentError(
+                f"{len(missing)} of {len(said)} texts of {dataset.path} have no tokens {called!r}, one of clip "
+                f"{missing[0]} among them; {line}"
+            )
+        return cls(BlobReader(dataset.root("latents")), table, first)
+
+    def expect(self, clip: int, nth: int) -> None:
+        """Say that the tokens of one of a clip's texts will be read soon."""
+        if (ref := self._ref(clip, nth)) is not None:
+            self._reader.expect(ref)
+
+    def read(self, clip: int, nth: int) -> Array:
+        """The tokens of one of a clip's texts, (L, T) float16; one of zeros for a blank text."""
+        ref = self._ref(clip, nth)
+        return np.zeros((1, self.width), np.float16) if ref is None else self._reader.read(ref)
+
+    def _ref(self, clip: int, nth: int) -> BlobRef | None:
+        text = int(self._first[clip]) + nth
+        if self._blob[text] < 0:
+            return None
+        return BlobRef(
+            blob=self._blobs[self._blob[text]],
+            offset_bytes=int(self._offset[text]),
+            shape=(int(self._tokens[text]), self.width),
+            dtype="<f2",
+        )
