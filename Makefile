@@ -31,7 +31,7 @@ bench-gpu:
 	$(GPU_PYTHON) -m benchmarks.dit
 
 real: .venv/dev
-	$(BIN)/python -m pytest -m real -n 0 -s -rs tests/test_real.py tests/test_real_captions.py tests/captioning tests/models/encoders tests/pipelines/test_weights.py
+	$(BIN)/python -m pytest -m real -n 0 -s -rs tests/test_real.py tests/test_real_captions.py tests/test_real_search.py tests/captioning tests/models/encoders tests/pipelines/test_weights.py
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
