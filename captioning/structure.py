@@ -57,11 +57,11 @@ def parse_structure(answer: str, heard_s: float | None = None) -> Structure:
 def _loaded(answer: str) -> Any:
     try:
         return json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return json.loads(repaired(answer))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _bad(f"the answer is no JSON, also when repaired ({error}): {answer[:80]!r}") from error
 
 

@@ -5,6 +5,7 @@ below `latents/`; the facts say where. Training reads them by byte offset and de
 """
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +77,22 @@ def read_frames(file: Path | BinaryIO, rate_hz: float, size_px: int) -> np.ndarr
         (N, size_px, size_px, 3) uint8, RGB.
     """
     frames: list[np.ndarray] = []
+
+    def show(frame: av.VideoFrame, until_s: float) -> None:
+        count = math.ceil(round(until_s * rate_hz, 6)) - len(frames)
+        if count > 0:
+            frames.extend([frame.to_ndarray(format="rgb24", width=size_px, height=size_px)] * count)
+
+    shown: av.VideoFrame | None = None
     with av.open(str(file) if isinstance(file, Path) else file, options=input_options()) as container:
         stream = container.streams.video[0]
         for frame in container.decode(stream):
-            while frame.time is not None and len(frames) <= frame.time * rate_hz + 1e-6:
-                frames.append(frame.to_ndarray(format="rgb24", width=size_px, height=size_px))
+            if shown is not None and frame.time is not None:
+                show(shown, frame.time)
+            shown = shown if frame.time is None else frame
+        if shown is not None:
+            lasts_s = float(shown.duration * shown.time_base) if shown.duration and shown.time_base else 0.0
+            show(shown, shown.time + max(lasts_s, 0.5 / rate_hz))
     return np.stack(frames) if frames else np.zeros((0, size_px, size_px, 3), np.uint8)
 
 
@@ -127,7 +139,7 @@ class Encode(Stage):
     """
 
     NAME: ClassVar[str] = "encode"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
     GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
     RESULTS: ClassVar[pa.Schema] = table(
         "One row a clip and codec: where its latents (float16) and frames (uint8, or JPEG above 64 px) lie.",

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from curation.blobs import Array, BlobReader, BlobRef
 from curation.dataset import Dataset
-from curation.encode import JPEG_ABOVE_PX
 from curation.errors import ArgumentError
 from curation.selections.where import clips_where
 from curation.shards.batches import Indices
@@ -139,7 +138,7 @@ class StoredLatents:
         if count < 1:
             return None
         shown = np.minimum(wanted, count - 1)
-        if side <= JPEG_ABOVE_PX:
+        if self._places["frames_size_bytes"][clip] < 0:
             raw = self._reader.read(self._ref(clip, "frames_offset_bytes", (count, side, side, 3), "|u1"))
             return np.asarray(raw[shown])
         size = int(self._places["frames_size_bytes"][clip])

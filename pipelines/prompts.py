@@ -52,6 +52,10 @@ class Prompt:
         for name in MEDIA:
             if (path := getattr(self, name)) is not None and not path.is_file():
                 raise ArgumentError(f"there is no {name} {path}")
+        try:
+            self.text.encode()
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"the text {self.text!r} is not Unicode: {error}") from error
         if self.seed is not None and self.seed < 0:
             raise ArgumentError(f"the seed of a prompt is {self.seed}: it cannot be negative")
 
@@ -75,7 +79,7 @@ def read_prompts(path: Path) -> list[Prompt]:
         raise ArgumentError(f"{path} is neither .jsonl nor .csv")
     prompts = []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = (line for line in file if line.strip())
             rows = csv.DictReader(lines) if path.suffix == ".csv" else map(json.loads, lines)
             for number, row in enumerate(rows, start=1):
@@ -83,7 +87,7 @@ def read_prompts(path: Path) -> list[Prompt]:
                     prompts.append(_prompt(row, path.parent))
                 except (ArgumentError, TypeError, ValueError) as error:
                     raise ArgumentError(f"{path}, prompt {number}: {error}") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         raise ArgumentError(f"{path} cannot be read as prompts: {error}") from error
     if not prompts:
         raise ArgumentError(f"{path} holds no prompt")
@@ -106,8 +110,14 @@ def _prompt(row: Mapping[str, Any], folder: Path) -> Prompt:
         image=media.get("image"),
         audio=media.get("audio"),
         music=media.get("music"),
-        seed=int(given["seed"]) if "seed" in given else None,
+        seed=_seed(given["seed"]) if "seed" in given else None,
     )
+
+
+def _seed(given: Any) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        raise ArgumentError(f"seed is {given!r}: it must be a whole number")
+    return int(given)
 
 
 class Hears(Protocol):
@@ -155,7 +165,10 @@ class Media:
 
     def _sound(self, path: Path) -> np.ndarray:
         with tempfile.TemporaryDirectory() as scratch:
-            return read_sound(sound_copy(path, Path(scratch)), self._codec.sample_rate_hz, self._codec.channels)
+            wave_CT = read_sound(sound_copy(path, Path(scratch)), self._codec.sample_rate_hz, self._codec.channels)
+        if not np.isfinite(wave_CT).all():
+            raise ArgumentError(f"the sound {path} has samples that are not finite: give one without NaN and infinity")
+        return wave_CT
 
     def _pictures(self, path: Path, kind: str) -> np.ndarray:
         """Pictures of a video over the length of the sound; the last one stands still where the video is shorter."""

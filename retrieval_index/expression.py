@@ -16,7 +16,11 @@ from retrieval_index.embedder import Vectors
 LEAST_LENGTH = 1e-3
 """A weighted sum shorter than this has no direction worth following. Source: ours; float16 rounds to about as much."""
 
-_WEIGHTED = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*\*\s*(.*)", re.DOTALL)
+_WEIGHTED = re.compile(
+    r"\s*([+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?))\s*\*\s*(.*)",
+    re.DOTALL | re.IGNORECASE,
+)
+"""Every number that Python reads: one that is no weight is refused and not taken for words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,5 +77,6 @@ def combined(terms: Sequence[Term]) -> Vectors:
     if not terms:
         raise ArgumentError("an expression has no terms")
     unit_TD = np.stack([direction(term.vectors_WD, f"the windows of {term.what!r}") for term in terms])
-    weights_T1 = np.array([[term.weight] for term in terms])
+    weights_T1 = np.array([[float(term.weight)] for term in terms])
+    weights_T1 /= np.abs(weights_T1).max()  # only their proportions count, and no square overflows
     return direction(weights_T1 * unit_TD, f"the terms {', '.join(repr(term.what) for term in terms)}")[None]

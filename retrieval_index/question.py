@@ -5,6 +5,7 @@ The verb `query` and the service ask in the same way because both ask here.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import pyarrow.parquet as pq
 
@@ -22,6 +23,13 @@ from retrieval_index.structure import unit
 
 DUPLICATES = "duplicates"
 """Name of the groups of duplicates that results are folded by, where `dedupe` has found them."""
+
+MOST_GONE = 1_000
+"""So many clips more are asked for at once where the index still holds ones that may not be found. Source: ours."""
+
+DEEPEST_FOLD = 64
+"""While copies take places, at most so many times as many clips are looked at as are wanted; then there are fewer.
+Source: ours; a cosine that is far too low folds everything into one clip, and would read the whole index."""
 
 _STORED = f"""
 SELECT embed.blob, embed.offset_bytes, embed.windows, embed.dimension
@@ -51,6 +59,7 @@ class Wanted:
         clips: How many clips at most, at least 1.
         among: clip_ids that may be found; None: all.
         without: The clip that was asked for, which is not found itself.
+        gone: clip_ids that may not be found, nor hide others as copies, though the index may still hold them.
         min_cosine: Least cosine of two clips of which only the better is shown; None: only copies that `dedupe` found
             are folded.
     """
@@ -58,6 +67,7 @@ class Wanted:
     clips: int = 10
     among: Collection[str] | None = None
     without: str | None = None
+    gone: frozenset[str] = frozenset()
     min_cosine: float | None = None
 
     def __post_init__(self) -> None:
@@ -111,14 +121,20 @@ def with_terms(index: Index, what: str, vectors_WD: Vectors, plus: Sequence[str]
 
 
 def answer(dataset: Dataset, index: Index, vectors_WD: Vectors, wanted: Wanted) -> Answer:
-    """The clips that are nearest to any of the vectors, without copies; looks deeper while copies take places."""
+    """The clips that are nearest to any of the vectors, without copies; looks deeper while copies take places.
+
+    It stops at `DEEPEST_FOLD` times as many clips as are wanted: there may be fewer then.
+    """
     asked = wanted.clips
+    spare = min(len(wanted.gone), MOST_GONE) + (wanted.without is not None)
     while True:
-        found = index.query_windows(vectors_WD, asked + (wanted.without is not None), among=wanted.among)
-        hits = [hit for hit in found if hit.clip_id != wanted.without][:asked]
+        found = index.query_windows(vectors_WD, asked + spare, among=wanted.among)
+        allowed = (hit for hit in found if hit.clip_id != wanted.without and hit.clip_id not in wanted.gone)
+        hits = list(islice(allowed, asked))
+        is_deepest = len(found) < asked + spare or asked >= DEEPEST_FOLD * wanted.clips
         groups = _groups(dataset, [hit.clip_id for hit in hits])
         folded = list(index.fold(hits, wanted.min_cosine, groups))
-        if len(folded) >= wanted.clips or len(hits) < asked:
+        if len(folded) >= wanted.clips or is_deepest:
             shown = folded[: wanted.clips]
             return Answer([hit for hit, _ in shown], {hit.clip_id: copies for hit, copies in shown if copies})
         asked *= 2

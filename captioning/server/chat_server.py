@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import Any, Self
 
 import aiohttp
@@ -113,6 +114,13 @@ class ChatServer:
         )
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows a server nowhere else, since the key would go along; that it sends on is then an error."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def only_model(url: str) -> str:
     """The model that a server has, where it has just one.
 
@@ -121,9 +129,9 @@ def only_model(url: str) -> str:
     """
     request = urllib.request.Request(f"{url.rstrip('/')}/models", headers=_headers())
     try:
-        with urllib.request.urlopen(request, timeout=30.0) as response:
+        with urllib.request.build_opener(_Stay).open(request, timeout=30.0) as response:
             names = [str(model["id"]) for model in json.loads(response.read(LARGEST_ANSWER_BYTES))["data"]]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
         raise ArgumentError(f"{url} does not say which models it serves ({error}); is the server up?") from error
     if len(names) != 1:
         raise ArgumentError(f"{url} serves {', '.join(names) or 'no model'}; name one, as {url}#NAME")

@@ -85,7 +85,7 @@ def answer_text(body: bytes, said: str) -> str:
     try:
         choice: dict[str, Any] = json.loads(body)["choices"][0]
         text, ended = choice["message"]["content"], choice.get("finish_reason")
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise AgainError(f"the answer is no chat completion: {said}", None) from error
     if not isinstance(text, str):
         raise ClipError(Code.BAD_CAPTION, f"the answer holds no text but {str(text)[:80]!r}")
@@ -101,11 +101,11 @@ def retry_after_s(header: str | None) -> float | None:
     """
     if header is None:
         return None
-    if header.strip().isdigit():
+    if header.isascii() and header.strip().isdigit():
         return min(float(header), LONGEST_WAIT_S)
     try:
         date = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         return None

@@ -79,24 +79,17 @@ class AudioX:
 
         Raises:
             FileNotFoundError: if there is no model in the folder.
-            ValueError: if its format is not this version's, or its parts do not fit each other.
+            ValueError: if its format is not this version's, it is damaged, or its parts do not fit each other.
         """
-        folder = Path(folder)
-        inside = folder / "model" if (folder / "model" / "network.safetensors").exists() else folder
-        if not (inside / "network.safetensors").exists():
-            raise FileNotFoundError(
-                f"{folder} holds no trained model (network.safetensors): give the folder of a run that has ended"
-            )
-        config = json.loads((inside / "config.json").read_text())
-        if config.get("format") != _FORMAT:
-            raise ValueError(f"{inside / 'config.json'} has format {config.get('format')!r}, not {_FORMAT!r}")
-        network = AudioXNetwork(_network_config(config["network"]))
+        inside = _model_in(Path(folder))
+        sizes, sources, path = _read_config(inside / "config.json")
+        network = AudioXNetwork(sizes)
         network.load_state_dict(load_file(inside / "network.safetensors"))
         return cls(
             network.to(device).requires_grad_(False),
             codec=load_codec(inside / "codec", device=device),
-            encoders=ConditionSources.from_saved(config, inside).encoders(device),
-            path=config["path"],
+            encoders=sources.encoders(device),
+            path=path,
         )
 
     @classmethod
@@ -189,16 +182,21 @@ class AudioX:
         Raises:
             ValueError: if there is no prompt, a prompt is of a kind this network was not made for, or a number is out
                 of range.
+            FloatingPointError: if what comes out is not finite.
         """
         prompts = Prompts.of(text, more, channels=self.codec.channels)
         sampling = sampling or Sampling()
         if not 0 < seconds < math.inf:
             raise ValueError(f"seconds is {seconds}: a sound must be longer than 0")
+        frames = math.ceil(round(seconds * self.codec.latent_rate_hz, 6))
+        if frames < 1 or round(seconds * self.codec.sample_rate_hz) < 1:
+            raise ValueError(f"seconds is {seconds}: that is no sample at {self.codec.sample_rate_hz} Hz")
+        if late := [gap for gap in prompts.gaps if gap[0] >= seconds]:
+            raise ValueError(f"a gap begins at {late[0][0]} s and the sound ends at {seconds} s: it must begin before")
         if prompts.has_sound and not self.network.config.adapters.audio and not prompts.gaps:
             raise ValueError(
                 "this network was trained without prompts of sound: give audio with gaps, text or pictures"
             )
-        frames = math.ceil(round(seconds * self.codec.latent_rate_hz, 6))
         noise_BFD = start_noise(seed, len(prompts), (frames, self.codec.latent_channels)).to(self.device)
         size = sampling.at_once or len(prompts)
         starts = range(0, len(prompts), size)
@@ -236,7 +234,50 @@ class AudioX:
                 on_step=on_step,
             )
         wave_BCT = self.codec.decode(self.network.scale.unscaled(x_BFD.float()))
+        if not bool(wave_BCT.isfinite().all()):
+            raise FloatingPointError(
+                f"a sound came out that is not finite, with guidance {guidance}: try a lower one, or other weights"
+            )
+        wave_BCT = latents.put_back(wave_BCT, self.codec)
         return wave_BCT[..., : round(seconds * rate_hz)].clamp(-1, 1).float().cpu()
+
+
+def sizes_of(folder: str | Path) -> AudioXConfig:
+    """Sizes of the network of a model's folder, or of that of the run that made it, without its weights.
+
+    Raises:
+        FileNotFoundError: if there is no model in the folder.
+        ValueError: if its format is not this version's, or it is damaged.
+    """
+    return _read_config(_model_in(Path(folder)) / "config.json")[0]
+
+
+def _model_in(folder: Path) -> Path:
+    """The folder itself, or `model` in it."""
+    inside = folder / "model" if (folder / "model" / "network.safetensors").exists() else folder
+    if not (inside / "network.safetensors").exists():
+        raise FileNotFoundError(
+            f"{folder} holds no trained model (network.safetensors): give the folder of a run that has ended"
+        )
+    return inside
+
+
+def _read_config(file: Path) -> tuple[AudioXConfig, ConditionSources, str]:
+    """Sizes of a network, where its encoders are, and its path, as `config.json` has them."""
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        told = config.get("format")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error
+    if told != _FORMAT:
+        raise ValueError(f"{file} has format {told!r}, not {_FORMAT!r}")
+    try:
+        sources = ConditionSources.from_saved(config, file.parent)
+        return _network_config(config["network"]), sources, str(config["path"])
+    except KeyError as error:
+        raise ValueError(f"{file} is damaged, copy the model again: it has no {error}") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error
 
 
 def _network_config(told: Mapping[str, Any]) -> AudioXConfig:

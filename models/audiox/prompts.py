@@ -32,8 +32,8 @@ class MorePrompts(TypedDict, total=False):
         image: uint8, (B, H, W, 3), or such a list: a video that stands still.
         audio: float32 sounds at the codec's rate, (B, C, T), or such a list: what is to be heard, aligned in time.
         music: likewise: what sounded before; what is made goes on from there.
-        gaps: Spans of `audio` in s that are to be made, the same for all sounds; all else of it is kept as it is, but for
-            the codec's frames that a gap touches and 10 ms beside them.
+        gaps: Spans of `audio` in s that are to be made, the same for all sounds; all else of it is kept as it is, but
+            for the codec's frames that a gap touches and 10 ms beside them.
     """
 
     video: Array | Sequence[Array | None] | None
@@ -209,9 +209,9 @@ def _wave(given: Array, channels: int) -> Tensor:
     wave = torch.as_tensor(given)
     if wave.ndim != 2 or not wave.is_floating_point() or not wave.numel():
         raise ValueError(f"a sound is {wave.dtype} {tuple(wave.shape)}: give float32 (C, T) at the codec's rate")
+    wave = wave.float()
     if not bool(wave.isfinite().all()):
         raise ValueError("a sound has samples that are not finite: give one without NaN and infinity")
-    wave = wave.float()
     return wave if len(wave) == channels else wave.mean(0, keepdim=True).expand(channels, -1)
 
 

@@ -280,7 +280,7 @@ def train_audiox(
 
 
 def _new_network(recipe: AudioXRecipe, batch_at: RowsAt, folder: Path) -> AudioXNetwork:
-    """A network as it is before its first step, which knows the scale of the latents; a checkpoint will tell it that."""
+    """A network as it is before its first step, which knows the scale of the latents where no checkpoint tells it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.training.seed)
         network = AudioXNetwork(recipe.network)

@@ -253,12 +253,7 @@ def retrieval(
     _embed(opened, texts, wanted, asked, batch, workers)
     clips, sounds_CD = _sounds(opened, heard, vectors)
     clip_of_text, texts_TD = _texts(opened, asked, heard, vectors, clips)
-    captions_of = np.split(np.arange(len(clip_of_text)), np.searchsorted(clip_of_text, np.arange(1, len(clips))))
-    with Progress("retrieval", total=2, unit="directions") as progress:
-        forth = scores_of(texts_TD, sounds_CD, [np.array([clip]) for clip in clip_of_text])
-        progress.advance(1)
-        back = scores_of(sounds_CD, texts_TD, captions_of)
-        progress.advance(1)
+    forth, back = _both_ways(sounds_CD, texts_TD, clip_of_text)
     counts = np.bincount(clip_of_text)
     return RetrievalResult(
         dataset=opened.path,
@@ -273,6 +268,19 @@ def retrieval(
         sound_to_text=back,
         published=_published(opened, asked, split if selection is None else _split_of(opened, selection)),
     )
+
+
+def _both_ways(
+    sounds_CD: npt.NDArray[np.floating], texts_TD: npt.NDArray[np.floating], clip_of_text: npt.NDArray[np.intp]
+) -> tuple[Scores, Scores]:
+    """Text to sound, and sound to text; the numbers of the clips of the texts are in order."""
+    captions_of = np.split(np.arange(len(clip_of_text)), np.searchsorted(clip_of_text, np.arange(1, len(sounds_CD))))
+    with Progress("retrieval", total=2, unit="directions") as progress:
+        forth = scores_of(texts_TD, sounds_CD, [np.array([clip]) for clip in clip_of_text])
+        progress.advance(1)
+        back = scores_of(sounds_CD, texts_TD, captions_of)
+        progress.advance(1)
+    return forth, back
 
 
 def _check_label(dataset: Dataset, stage: Stage, vectors: str) -> None:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from captioning.augment.style import styled
 from captioning.prompt import load_prompt
 from curation.dataset import Dataset
+from curation.stage import Stage
 from pipelines.runner import Job, run
 from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE
 from pipelines.verbs.result import StageResult
@@ -54,26 +55,31 @@ def augment(
     opened = Dataset(dataset)
     check_device_map(model.device_map, workers, address)
     is_model = not is_address(writer)
-    asked = styled(load_prompt(prompt), style, length)
-    read = None if captions is None else [part.strip() for part in captions.split(",") if part.strip()]
     gpus = gpu_count(address) if is_model else 0
     stage = augment_stage(
         opened,
         writer,
-        asked,
-        captions=read,
+        styled(load_prompt(prompt), style, length),
+        captions=None if captions is None else [part.strip() for part in captions.split(",") if part.strip()],
         tags=tags,
         called=name or f"{MODEL}-{style}-{length}",
         options=model,
         device="cuda" if gpus else "cpu",
     )
-    job = Job(
+    job = _job(opened, stage, model, gpus if is_model else None, workers, address)
+    return StageResult.of(opened, run(opened, job), "caption")
+
+
+def _job(
+    dataset: Dataset, stage: Stage, model: WriterOptions, gpus: int | None, workers: int | None, address: str | None
+) -> Job:
+    """The work on a stage; `gpus` is None where a server writes."""
+    return Job(
         stage=stage,
-        queue=lambda: opened.pending(stage),
-        batch_rows=(BATCHES_AT_ONCE if is_model else QUESTIONS_AT_ONCE) * model.batch,
+        queue=lambda: dataset.pending(stage),
+        batch_rows=(QUESTIONS_AT_ONCE if gpus is None else BATCHES_AT_ONCE) * model.batch,
         workers=workers if model.device_map is None else 0,
-        default_workers=max(1, gpus),
-        gpu=is_model,
+        default_workers=max(1, gpus or 0),
+        gpu=gpus is not None,
         address=address,
     )
-    return StageResult.of(opened, run(opened, job), "caption")

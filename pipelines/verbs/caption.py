@@ -1,10 +1,12 @@
 """`foundsound caption`: a sentence for every cut clip."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypedDict
 
 from cyclopts import Parameter
 
+from captioning.caption import Caption
 from captioning.facts.tags import TAG_CAPTIONER
 from captioning.labels import LABEL_CAPTIONER
 from curation.dataset import Dataset
@@ -79,15 +81,21 @@ def caption(
         device = "cuda" if gpus else "cpu"
         stage = caption_stage(opened, captioner, revision=revision, options=model, device=device, **asked)
         stage = with_confirmed_hints(opened, stage, tags)
-    at_once = QUESTIONS_AT_ONCE if not is_model else BATCHES_AT_ONCE if gpus else 1
-    job = Job(
+    job = _job(opened, stage, model, gpus if is_model else None, workers, address)
+    return StageResult.of(opened, run(opened, replace(job, follow=OF_CLIPS if follow else ())), "caption")
+
+
+def _job(
+    dataset: Dataset, stage: Caption, model: ModelOptions, gpus: int | None, workers: int | None, address: str | None
+) -> Job:
+    """The work on a stage; `gpus` is None where no model works in the workers."""
+    at_once = QUESTIONS_AT_ONCE if gpus is None else BATCHES_AT_ONCE if gpus else 1
+    return Job(
         stage=stage,
-        queue=lambda: opened.pending(stage),
+        queue=lambda: dataset.pending(stage),
         batch_rows=at_once * model.batch if stage.captioner.listens else WITHOUT_LISTENING,
         workers=workers if stage.captioner.listens and model.device_map is None else 0,
-        default_workers=max(1, gpus),
-        gpu=is_model,
+        default_workers=max(1, gpus or 0),
+        gpu=gpus is not None,
         address=address,
-        follow=OF_CLIPS if follow else (),
     )
-    return StageResult.of(opened, run(opened, job), "caption")

@@ -1,6 +1,7 @@
 """`foundsound generate`: sounds from words, pictures and sounds, by a trained run."""
 
 import json
+import math
 import re
 import tempfile
 import time
@@ -19,6 +20,7 @@ from curation.programs.soundtrack import lay_under
 from curation.tables import publish, temporary_beside, write_bytes
 from models.audiox import AudioX
 from models.audiox.conditioning import MODALITIES, Modality
+from models.audiox.generate import sizes_of
 from models.audiox.prompts import Gap, MorePrompts
 from models.audiox.sampling import Sampling
 from pipelines.progress import Progress
@@ -26,6 +28,9 @@ from pipelines.prompts import MEDIA, Media, Prompt, read_prompts
 from pipelines.wiring.devices import UNLOADABLE, device_name
 
 WEIGHTS = "network.safetensors"
+
+MOST_SECONDS = 600.0
+"""Longest sound that is made, s. Ours: sixty times what AudioX was trained on, and some seconds are soon mistyped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class Manner:
             raise ArgumentError("--continue keeps a whole file and --fill parts of one: give one of them")
         if self.at_once < 1:
             raise ArgumentError(f"--at-once must be at least 1, not {self.at_once}")
+        if not 0 <= self.rescale <= 1:
+            raise ArgumentError(f"--rescale goes from 0 to 1 and is {self.rescale}")
 
     def gaps(self) -> tuple[Gap, ...]:
         """The spans to fill."""
@@ -84,6 +91,8 @@ class Manner:
     def guidance(self, of_all: float) -> float | dict[Modality, float]:
         """Guidance as the model takes it: of everything, or of each modality."""
         if not self.guide:
+            if not math.isfinite(of_all):
+                raise ArgumentError(f"--guidance must be a finite number, not {of_all}")
             return of_all
         found: dict[Modality, float] = {}
         for text in self.guide:
@@ -198,7 +207,7 @@ class _Maker:
                 on_step=lambda done, total: progress.advance(),
                 **more,
             ).numpy()
-        except ValueError as error:
+        except (ValueError, FloatingPointError) as error:
             raise ArgumentError(str(error)) from error
         for one, wave_CT in zip(wanted, waves_BCT, strict=True):
             write_wav(one.file, wave_CT, self.model.codec.sample_rate_hz, one.about)
@@ -266,25 +275,55 @@ def generate(
         manner: How else.
     """
     begun = time.perf_counter()
-    if count < 1:
-        raise ArgumentError(f"--count must be at least 1, not {count}")
     if manner.fill and audio is None and manner.prompts is None:
         raise ArgumentError("--fill needs --audio")
     if manner.go_on is not None and audio is not None:
         raise ArgumentError("--continue is the sound that is kept: give no --audio beside it")
     media = (video, image, audio or manner.go_on, manner.music)
     settings = {"seconds": seconds, "steps": steps, "guidance": guidance, "seed": seed}
-    given = [(one, copy) for one in _asked(text, media, manner) for copy in range(count)]
     folder = (out or run / "generated").resolve()
+    _require({**settings, "count": count}, folder, manner)
+    given = [(one, copy) for one in _asked(text, media, manner) for copy in range(count)]
     wanted = _named(given, folder, {**settings, **_changes(manner), "network_sha256": _weights_sha256(run)})
     missing = [one for one in wanted if not one.is_there(manner)]
     if missing:
+        _require_hearing(run, [one.prompt for one in missing], manner)
         maker = _Maker(_load(run), settings, manner)
         parts = [missing[first : first + manner.at_once] for first in range(0, len(missing), manner.at_once)]
         with Progress("generate", total=steps * len(parts), unit="steps") as progress:
             for part in parts:
                 maker.make(part, progress)
     return GenerateResult([one.file for one in wanted], time.perf_counter() - begun)
+
+
+def _require(settings: dict[str, Any], folder: Path, manner: Manner) -> None:
+    """Refuses what cannot be made, before anything is loaded."""
+    for name, least in (("count", 1), ("steps", 1), ("seed", 0)):
+        if settings[name] < least:
+            raise ArgumentError(f"--{name} must be at least {least}, not {settings[name]}")
+    seconds = settings["seconds"]
+    if not 0 < seconds <= MOST_SECONDS:
+        raise ArgumentError(f"--seconds is {seconds}: it must be above 0 and at most {MOST_SECONDS:g}")
+    manner.guidance(settings["guidance"])
+    if late := [begin_s for begin_s, _ in manner.gaps() if begin_s >= seconds]:
+        raise ArgumentError(f"--fill begins at {late[0]:g} s and --seconds is {seconds:g}: nothing is there to fill")
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise ArgumentError(f"--out {folder}: {there} is a file, name a folder")
+
+
+def _require_hearing(run: Path, prompts: Sequence[Prompt], manner: Manner) -> None:
+    """Refuses prompts of sound for a network that reads none, before its weights are loaded."""
+    if manner.fill or manner.go_on is not None or not any(one.audio or one.music for one in prompts):
+        return
+    try:
+        sizes = sizes_of(run)
+    except UNLOADABLE as error:
+        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
+    if not sizes.adapters.audio:
+        raise ArgumentError(
+            f"the network of {run} was trained without prompts of sound: give text or pictures, --continue, or --fill"
+        )
 
 
 def _changes(manner: Manner) -> dict[str, Any]:

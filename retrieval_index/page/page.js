@@ -118,6 +118,8 @@ function readAddress() {
 }
 
 function clear() {
+  asking?.abort();
+  by("search").closest("main").setAttribute("aria-busy", "false");
   stop();
   by("results").replaceChildren();
   by("empty").hidden = false;

@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +92,7 @@ class Access:
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and path != "/":
             raise Refused(403, "ORIGIN", "another site may not ask this service")
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and ((parts := _parts(origin)) is None or parts.netloc != host):
             raise Refused(403, "ORIGIN", "another site may not ask this service")
         if self.token is None or path in OPEN_PATHS:
             return
@@ -101,7 +101,8 @@ class Access:
             raise Refused(401, "TOKEN", "this service needs its token: Authorization: Bearer TOKEN")
 
     def _is_own(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname if host else None
+        parts = _parts(f"//{host}")
+        name = None if parts is None else parts.hostname
         return name is not None and (is_loopback(name) or name in {own.lower() for own in self.names})
 
     def _has_session(self, headers: Headers) -> bool:
@@ -110,6 +111,14 @@ class Access:
         except CookieError:
             return False
         return found is not None and hmac.compare_digest(found.value.encode(), self.session.encode())
+
+
+def _parts(address: str) -> SplitResult | None:
+    """The parts of an address; None where it is none, as with half of a bracket."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

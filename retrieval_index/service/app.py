@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -88,11 +88,12 @@ class Service:
     async def _life(self, app: FastAPI) -> AsyncIterator[None]:
         """Follow the index while the service runs; let batches end when it ends."""
         follower = asyncio.create_task(self._follow())
-        yield
-        follower.cancel()
-        with suppress(asyncio.CancelledError):
-            await follower
-        await anyio.to_thread.run_sync(self.close)
+        try:
+            yield
+        finally:
+            follower.cancel()
+            await asyncio.wait([follower])  # whatever ended it, the rest is ended too
+            await anyio.to_thread.run_sync(self.close)
 
     async def _follow(self) -> None:
         while True:
@@ -164,6 +165,8 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_understood(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    if any(one["type"] == "json_invalid" for one in error.errors()):
+        return as_json(422, "NOT_UNDERSTOOD", "the body is no JSON")
     problems = [
         f"{'.'.join(str(part) for part in one['loc'] if part not in ('body', 'query')) or 'body'}: {one['msg']}"
         for one in error.errors()[:SHOWN_PROBLEMS]

@@ -38,6 +38,10 @@ ORDER BY chosen.clip_id"""
 """The length of what was cut, which may be less than what a list says."""
 
 
+_CHARACTER_BYTES = 4
+"""What numpy takes for a character."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
     """A clip of the selection that an index is of; the columns of `curation.selections.selection.SELECTION`."""
@@ -87,6 +91,8 @@ class Catalogue:
 
     def get(self, clip_id: str) -> Clip | None:
         """The clip of this id, if it is there."""
+        if len(clip_id) * _CHARACTER_BYTES > self._ids.itemsize:  # else all ids would be widened to it
+            return None
         place = int(np.searchsorted(self._ids, clip_id))
         if place == len(self._ids) or self._ids[place] != clip_id:
             return None

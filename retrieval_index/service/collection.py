@@ -7,8 +7,11 @@ was taken down is not served from the moment it stands on the deny list, whateve
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
+
+import duckdb
+import pyarrow as pa
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, FoundsoundError
@@ -20,7 +23,7 @@ from retrieval_index.service.catalogue import Catalogue, Clip, Takedowns
 from retrieval_index.service.columns import Columns
 from retrieval_index.service.filter import filter_sql
 from retrieval_index.service.limits import Limits
-from retrieval_index.service.refusal import LOG, Refused
+from retrieval_index.service.refusal import LOG, Refused, busy
 from retrieval_index.service.sharing import SharedIndex, shared_searches
 
 KEPT_FILTERS = 32
@@ -28,9 +31,6 @@ KEPT_CLIPS = 2_000_000
 FRESH_S = 60.0
 """Results of filters that are kept, the clips in all of them together, and for how long, s: what stages add meanwhile
 is seen a minute later. Source: ours."""
-
-MOST_TAKEN_DOWN = 1_000
-"""So many clips more are asked for while the index still holds ones that were taken down."""
 
 Open = Callable[[Dataset], SharedIndex]
 """Opens the index that is served, as it is on the disk now."""
@@ -84,7 +84,7 @@ class Collection:
         """Changes when the index is changed: its manifest is replaced."""
         try:
             found = (index.folder / MANIFEST_FILE).stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
@@ -99,7 +99,7 @@ class Collection:
             return False
         try:
             self.now = self._snapshot()
-        except FoundsoundError as error:
+        except (FoundsoundError, OSError, duckdb.Error, pa.ArrowException) as error:
             if stamp != self._complained:
                 LOG.warning("the index has changed and cannot be opened (yet); the one before is served: %s", error)
             self._complained = stamp
@@ -108,9 +108,9 @@ class Collection:
         LOG.info("the index has changed and was opened anew: %d clips", len(self.now.catalogue))
         return True
 
-    def taken_down(self) -> frozenset[str]:
-        """clip_ids of the index that may not be served any more."""
-        videos, catalogue = self._takedowns.videos(), self.now.catalogue
+    def taken_down(self, snapshot: Snapshot | None = None) -> frozenset[str]:
+        """clip_ids of an index that may not be served any more; of the one that is served now when none is given."""
+        videos, catalogue = self._takedowns.videos(), (snapshot or self.now).catalogue
         denied = self._denied
         if denied[0] is not videos or denied[1] is not catalogue:
             denied = self._denied = (videos, catalogue, frozenset(catalogue.of_videos(videos)))
@@ -135,27 +135,20 @@ class Collection:
             vectors_WD: The query.
             wanted: How many, and from among what.
         """
-        gone = self.taken_down()
-        more = Wanted(
-            clips=wanted.clips + min(len(gone), MOST_TAKEN_DOWN),
-            among=wanted.among,
-            without=wanted.without,
-            min_cosine=wanted.min_cosine,
-        )
-        found = answer(self.dataset, snapshot.index, vectors_WD, more)
-        hits = [hit for hit in found.hits if hit.clip_id not in gone][: wanted.clips]
-        folded = {hit.clip_id: found.folded[hit.clip_id] for hit in hits if hit.clip_id in found.folded}
-        return Answer(hits, {head: [copy for copy in copies if copy not in gone] for head, copies in folded.items()})
+        allowed = replace(wanted, gone=self.taken_down(snapshot))
+        return answer(self.dataset, snapshot.index, vectors_WD, allowed)
 
     def matching(self, condition: str) -> Sequence[str]:
         """The clips that a filter lets through; one filter at a time, since each may take all cores.
 
         Raises:
             ArgumentError: It is no filter.
-            Refused: The database cannot answer it, or not in time.
+            Refused: The database cannot answer it, or not in time; or it had to wait for others for `filter_s`.
         """
         sql = filter_sql(condition, self.now.columns)
-        with self._filtering:
+        if not self._filtering.acquire(timeout=self._limits.filter_s):
+            raise busy("other filters are being answered")
+        try:
             kept = self._filters.pop(sql, None)
             if kept is None or monotonic() - kept[0] > FRESH_S:
                 kept = (monotonic(), self._let_through(sql))
@@ -165,6 +158,8 @@ class Collection:
             ):
                 self._filters.popitem(last=False)
             return kept[1]
+        finally:
+            self._filtering.release()
 
     def _let_through(self, sql: str) -> list[str]:
         limit_s = self._limits.filter_s

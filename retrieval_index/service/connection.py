@@ -7,10 +7,11 @@ notice.
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from retrieval_index.service.access import is_loopback
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.refusal import as_response, busy
 
@@ -39,82 +40,104 @@ def _too_many() -> bytes:
     return b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *head, b"", bytes(refused.body)])
 
 
+class BoundedConnection(H11Protocol):
+    """One connection; `connection_class` says within which bounds.
+
+    Attributes:
+        limits: The bounds.
+        counted: Where it is counted.
+        too_many: The answer to one that is too many.
+    """
+
+    limits: ClassVar[Limits]
+    counted: ClassVar[Connections]
+    too_many: ClassVar[bytes]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._waiting: asyncio.TimerHandle | None = None
+        self._listening: asyncio.TimerHandle | None = None
+        self._header_s, self._is_excess = self.limits.header_s, False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Count it, or mark it as one too many."""
+        super().connection_made(transport)
+        if len(self.counted.admitted) >= self.limits.connections or self._has_too_many():
+            self.counted.refused += 1
+            self._header_s, self._is_excess = EXCESS_S, True
+        else:
+            self.counted.admitted.add(self)
+        self._await_header()
+
+    def _has_too_many(self) -> bool:
+        """Whether its address has all the connections that one address may have."""
+        if self.client is None or is_loopback(self.client[0]):
+            return False
+        others = sum(other.client is not None and other.client[0] == self.client[0] for other in self.counted.admitted)
+        return others >= self.limits.connections_per_client
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Make room."""
+        self.counted.admitted.discard(self)
+        self._stop_waiting()
+        self._stop_listening()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """From the first byte of a request its headers must come in time."""
+        if self._is_excess:
+            if not self.transport.is_closing():
+                self.transport.write(self.too_many)
+                self.transport.close()
+            return
+        cycle = self.cycle
+        if self._waiting is None and (cycle is None or cycle.response_complete):
+            self._await_header()
+        super().data_received(data)
+        if self.cycle is not cycle:
+            self._stop_waiting()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: it has some time to."""
+        super().pause_writing()
+        self._listening = self.loop.call_later(self.limits.send_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It has taken some."""
+        self._stop_listening()
+        super().resume_writing()
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            self._listening = None
+
+    def _await_header(self) -> None:
+        self._waiting = self.loop.call_later(self._header_s, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _give_up(self) -> None:
+        self._waiting = None
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
 def connection_class(limits: Limits, connections: Connections) -> type[H11Protocol]:
-    """The protocol of uvicorn with these bounds: `connections`, `header_s` and `send_s`.
+    """The protocol of uvicorn with these bounds: `connections`, `connections_per_client`, `header_s` and `send_s`.
 
     Args:
         limits: The bounds.
         connections: Where they are counted.
     """
+    given = limits
 
-    too_many = _too_many()
+    class Connection(BoundedConnection):
+        """One connection of a service."""
 
-    class Connection(H11Protocol):
-        """One connection."""
-
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            super().__init__(*arguments, **options)
-            self._waiting: asyncio.TimerHandle | None = None
-            self._listening: asyncio.TimerHandle | None = None
-            self._header_s, self._is_excess = limits.header_s, False
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            """Count it, or mark it as one too many."""
-            super().connection_made(transport)
-            if len(connections.admitted) >= limits.connections:
-                connections.refused += 1
-                self._header_s, self._is_excess = EXCESS_S, True
-            else:
-                connections.admitted.add(self)
-            self._await_header()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            """Make room."""
-            connections.admitted.discard(self)
-            self._stop_waiting()
-            self._stop_listening()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            """From the first byte of a request its headers must come in time."""
-            if self._is_excess:
-                if not self.transport.is_closing():
-                    self.transport.write(too_many)
-                    self.transport.close()
-                return
-            cycle = self.cycle
-            if self._waiting is None and (cycle is None or cycle.response_complete):
-                self._await_header()
-            super().data_received(data)
-            if self.cycle is not cycle:
-                self._stop_waiting()
-
-        def pause_writing(self) -> None:
-            """The client does not take what is sent: it has some time to."""
-            super().pause_writing()
-            self._listening = self.loop.call_later(limits.send_s, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            """It has taken some."""
-            self._stop_listening()
-            super().resume_writing()
-
-        def _stop_listening(self) -> None:
-            if self._listening is not None:
-                self._listening.cancel()
-                self._listening = None
-
-        def _await_header(self) -> None:
-            self._waiting = self.loop.call_later(self._header_s, self._give_up)
-
-        def _stop_waiting(self) -> None:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
-
-        def _give_up(self) -> None:
-            self._waiting = None
-            if not self.transport.is_closing():
-                self.transport.abort()
+        limits, counted, too_many = given, connections, _too_many()
 
     return Connection

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 ABOVE_ZERO = (
     "connections",
+    "connections_per_client",
     "requests",
     "per_client",
     "uploads",
@@ -27,6 +28,8 @@ class Limits:
 
     Args:
         connections: Open connections; the first request on a further one is answered with 503.
+        connections_per_client: Of those, from one address that is not this machine's (where a proxy may be, which
+            speaks for many); a further one is answered in the same way.
         requests: Requests to `/api` that are worked on at once; a further one is answered with 503.
         per_client: Of those, from one address that is not this machine's; a further one is answered with 429.
         uploads: Files that are decoded at once, each in a process of its own.
@@ -44,6 +47,7 @@ class Limits:
     """
 
     connections: int = 256
+    connections_per_client: int = 64
     requests: int = 64
     per_client: int = 32
     uploads: int = 2

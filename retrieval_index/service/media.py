@@ -23,7 +23,7 @@ PIECE_BYTES = 256 << 10
 CACHED = "private, no-cache"
 """Browsers keep the bytes and ask each time whether they still may show them: a takedown is obeyed by them too."""
 
-_RANGE = re.compile(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.IGNORECASE)
+_RANGE = re.compile(r"\s*bytes\s*=\s*([0-9]{0,19})\s*-\s*([0-9]{0,19})\s*", re.IGNORECASE)
 
 
 class Span(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from retrieval_index.question import DEEPEST_FOLD
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.refusal import Refused
 
@@ -12,6 +13,10 @@ MOST_TERMS = 8
 
 MOST_SELECTED = 1_000
 """Clips of one selection that a page makes. Source: ours; their ids fit into a small body."""
+
+
+MOST_ID_CHARACTERS = 64
+"""Of a clip_id; ours have 20 (`curation.keys.clip_id`)."""
 
 
 class Options(BaseModel):
@@ -24,7 +29,13 @@ class Options(BaseModel):
     minus: Annotated[list[str], Field(description="words to subtract")] = []
     where: Annotated[str | None, Field(description="filter: columns, literals, AND, OR, NOT; see /api/about")] = None
     fold: Annotated[
-        float | None, Field(gt=0, le=1, description="least cosine of two clips of which only the better is shown")
+        float | None,
+        Field(
+            gt=0,
+            le=1,
+            description="least cosine of two clips of which only the better is shown; "
+            f"at most {DEEPEST_FOLD} times k clips are looked at, so there may be fewer than k",
+        ),
     ] = None
 
     def check(self, limits: Limits) -> None:
@@ -47,7 +58,10 @@ class Question(Options):
     """A query by words or by a clip, or by terms alone."""
 
     text: Annotated[str | None, Field(description="what is looked for, in words")] = None
-    clip: Annotated[str | None, Field(description="a clip_id: what sounds like it; it is not found itself")] = None
+    clip: Annotated[
+        str | None,
+        Field(max_length=MOST_ID_CHARACTERS, description="a clip_id: what sounds like it; it is not found itself"),
+    ] = None
 
     def check(self, limits: Limits) -> None:
         """Refuse what is over the limits, and what asks for nothing or for two things.
@@ -135,7 +149,9 @@ class Selected(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
-    clip_ids: Annotated[list[str], Field(min_length=1, max_length=MOST_SELECTED)]
+    clip_ids: Annotated[
+        list[Annotated[str, Field(max_length=MOST_ID_CHARACTERS)]], Field(min_length=1, max_length=MOST_SELECTED)
+    ]
 
 
 class Selection(BaseModel):

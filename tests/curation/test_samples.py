@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
 from curation.dataset import Dataset
-from curation.encode import JPEG_ABOVE_PX, Encode, pack_jpegs
+from curation.encode import JPEG_ABOVE_PX, Encode, pack_jpegs, read_frames
 from curation.errors import ArgumentError
 from curation.latents import Lengths, decode_jpegs
 from curation.samples import Samples, Source
@@ -123,6 +124,20 @@ def test_large_pictures_are_kept_as_jpeg(tmp_path: Path) -> None:
     assert batch["frames"].shape == (64, 2, side, side, 3)
     assert batch["keys"] == raw["keys"]
     np.testing.assert_allclose(batch["frames"].mean(axis=(2, 3, 4)), raw["frames"].mean(axis=(2, 3, 4)), atol=3)
+
+
+def test_a_moment_has_the_picture_that_is_shown_then(tmp_path: Path) -> None:
+    """Pictures at 0, 0.5 and 1 s, seen five times a second; the last one stays for half a second."""
+    file = tmp_path / "slow.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        for level in (40, 120, 200):
+            pixels = np.full((16, 16, 3), level, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    levels = read_frames(file, 5.0, 8).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(levels, [40, 40, 40, 120, 120, 200, 200, 200], atol=4)
 
 
 def test_packed_pictures_come_back_in_any_order() -> None:

@@ -33,6 +33,9 @@ def test_jsonl_and_csv_say_the_same(folder: Path) -> None:
     ]
     assert read_prompts(folder / "a.jsonl") == expected
     assert read_prompts(folder / "a.csv") == expected
+    for name in ("a.jsonl", "a.csv"):  # as spreadsheets save them, with a mark at the beginning
+        (folder / name).write_text((folder / name).read_text(), encoding="utf-8-sig")
+        assert read_prompts(folder / name) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,6 +49,13 @@ def test_jsonl_and_csv_say_the_same(folder: Path) -> None:
         ("a.jsonl", "[1]\n", "prompt 1: .* no object"),
         ("a.jsonl", '{"text": 3}\n', "text is 3"),
         ("a.csv", "text,seed\nrain,soon\n", "prompt 1: invalid literal"),
+        ("a.jsonl", '{"text": "rain", "seed": Infinity}\n', "prompt 1: seed is inf"),
+        ("a.jsonl", '{"text": "rain", "seed": 1.5}\n', r"prompt 1: seed is 1\.5"),
+        ("a.jsonl", '{"text": "rain", "seed": true}\n', "prompt 1: seed is True"),
+        ("a.jsonl", '{"text": "rain", "seed": ' + "9" * 5000 + "}\n", "cannot be read as prompts"),
+        ("a.jsonl", "[" * 100_000, "cannot be read as prompts"),
+        ("a.jsonl", '{"text": "\\ud800"}\n', "prompt 1: .*is not Unicode"),
+        ("a.csv", "text\n" + "x" * 131_073 + "\n", "cannot be read as prompts: field larger"),
         ("a.csv", "text,audio\nrain,gone.wav\n", "there is no audio .*gone.wav"),
         ("a.csv", "text,audio,music\nrain,bell.wav,bell.wav\n", "both audio and music"),
     ],
@@ -90,3 +100,12 @@ def test_what_cannot_be_read_is_an_argument_that_is_wrong(folder: Path) -> None:
     media = Media(side_px=8, codec=Codec(), seconds=1.0)
     with pytest.raises(ArgumentError, match=r"the audio .*grey\.png cannot be used"):
         media.of(Prompt(audio=folder / "grey.png"), "audio")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sound_that_is_not_finite_is_refused(folder: Path, value: float) -> None:
+    samples = np.zeros(800, np.float32)
+    samples[100] = value
+    soundfile.write(folder / "bad.wav", samples, 8_000, subtype="FLOAT")
+    with pytest.raises(ArgumentError, match=r"bad\.wav.* not finite"):
+        Media(side_px=8, codec=Codec(), seconds=1.0).of(Prompt(audio=folder / "bad.wav"), "audio")

@@ -45,10 +45,26 @@ def test_terms_that_cancel_are_refused() -> None:
         (" 2 * loud music ", (2.0, "loud music")),
         (".25 * a * b", (0.25, "a * b")),
         ("4 dogs", (1.0, "4 dogs")),
+        ("1e38 * rain", (1e38, "rain")),
+        ("-2.5E-1*rain", (-0.25, "rain")),
+        ("nano * rain", (1.0, "nano * rain")),
     ],
 )
 def test_a_weight_stands_before_a_star(text: str, expected: tuple[float, str]) -> None:
     assert parse_term(text) == expected
+
+
+@pytest.mark.parametrize("text", ["nan * rain", "-Inf * rain", "infinity*rain", "1e999 * rain", "0e5 * rain"])
+def test_a_number_that_is_no_weight_is_refused_and_not_searched_for(text: str) -> None:
+    weight, what = parse_term(text)
+    with pytest.raises(ArgumentError, match="the weight of 'rain' must be a finite number"):
+        Term(what=what, weight=weight, vectors_WD=X)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1.0, 1e300])
+def test_only_the_proportions_of_weights_count(size: float) -> None:
+    terms = [Term(what="a", weight=3 * size, vectors_WD=X), Term(what="b", weight=-4 * size, vectors_WD=Z)]
+    assert combined(terms) == pytest.approx(np.array([[0.6, 0, -0.8]]))
 
 
 @pytest.mark.parametrize("text", ["", "  ", "2 * ", "0.5*"])

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 
 import numpy as np
@@ -358,6 +359,44 @@ def test_a_server_of_other_than_one_model_wants_a_name(models: tuple[str, ...]) 
 def test_a_server_that_is_not_there_is_named() -> None:
     with pytest.raises(ArgumentError, match="is the server up"):
         ChatServer.at("http://127.0.0.1:1/v1", concurrency=2)
+
+
+def test_the_key_is_not_sent_on_to_where_a_server_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "a-secret")
+    asked = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if self.path == "/v1/models":
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{server.server_port}/other")
+            else:
+                self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        with pytest.raises(ArgumentError, match="does not say which models") as caught:
+            ChatServer.at(f"http://127.0.0.1:{server.server_port}/v1", concurrency=1)
+        server.shutdown()
+    assert asked == ["/v1/models"] and "a-secret" not in str(caught.value)
+
+
+def test_a_port_that_speaks_something_else_is_named() -> None:
+    def greet() -> None:
+        other, _ = listening.accept()
+        with other:
+            other.recv(4_096)
+            other.sendall(b"220 mail.example ESMTP\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(ArgumentError, match="is the server up"):
+            ChatServer.at(f"http://127.0.0.1:{listening.getsockname()[1]}/v1", concurrency=1)
 
 
 def test_it_is_made_in_a_worker() -> None:

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from models.audiox.adapters import Adapters
 from models.audiox.attention import rotary_angles
 from models.audiox.conditioning import Features
-from models.audiox.network import AudioXConfig, AudioXTransformer
+from models.audiox.fusion import FusionConfig
+from models.audiox.network import AudioXConfig, AudioXNetwork, AudioXTransformer
+from models.training.execution import blocks_of
 
 CONFIG = AudioXConfig(
     latent_channels=4,
@@ -154,3 +157,26 @@ def test_a_student_speaks_of_the_middle_of_the_network():
 def test_sizes_that_do_not_fit_are_refused_with_the_value(changes, said):
     with pytest.raises(ValueError, match=said):
         replace(CONFIG, **changes)
+
+
+@pytest.mark.parametrize("is_published", [False, True])
+def test_every_batch_goes_through_all_blocks(is_published):
+    """One of texts alone gives each of their parameters a gradient: those that only read pictures are no blocks."""
+    fusion = None if is_published else FusionConfig(queries=2, layers=1, heads=2)
+    adapters = Adapters(
+        audio=True, video_tokens=3, video_pictures=2, video_depth=2, published=is_published, fusion=fusion
+    )
+    ends = {"published_ends": True, "time_conditioning": "token"} if is_published else {}
+    network = AudioXNetwork(replace(CONFIG, text_width=12, frame_width=12, adapters=adapters, **ends)).train()
+    texts = Features(
+        text_BLT=torch.randn(2, 3, 12),
+        text_mask_BL=torch.ones(2, 3, dtype=torch.bool),
+        text_lengths=(3, 3),
+        has_text_B=torch.ones(2, dtype=torch.bool),
+        frames_BNPV=None,
+        has_frames_B=torch.zeros(2, dtype=torch.bool),
+    )
+    network(torch.randn(2, 7, 4), torch.rand(2), texts).v_BFD.sum().backward()
+    blocks = torch.nn.ModuleList(blocks_of(network))
+    assert len(blocks) == CONFIG.depth
+    assert [name for name, parameter in blocks.named_parameters() if parameter.grad is None] == []

@@ -43,6 +43,8 @@ def test_sounds_of_another_number_of_channels_are_averaged():
         (None, {"audio": [SOUND[0]]}, r"a sound is torch.float32 \(100,\)"),
         (["rain"], {"gaps": [(0.0, 1.0)]}, "gaps are of audio"),
         (None, {"audio": [SOUND], "gaps": [(0.5, 0.5)]}, r"from 0\.5 to 0\.5"),
+        (None, {"audio": [SOUND * np.nan]}, "not finite"),
+        (None, {"music": [np.full((2, 9), 1e300)]}, "not finite"),
         (None, {"audio": []}, "no prompt"),
     ],
 )
@@ -85,3 +87,23 @@ def test_all_but_the_gaps_and_what_was_never_there_is_kept():
     latents = prompts.latents(Ramp(), LatentScale(1), 10, device=torch.device("cpu"))
     assert latents.known.is_known_BF.int().tolist() == [[1, 0, 0, 0, 1, 1, 1, 0, 0, 0]]
     assert torch.equal(latents.prompt.shown_BF, latents.known.is_known_BF)
+
+
+def test_known_frames_get_the_sound_itself_back_with_a_fade_inside_them():
+    """Frames of 10 samples at 1,000 Hz, so a fade of 10: of 1 over 0, from 1/10 beside the gap."""
+    codec = Ramp()
+    codec.sample_rate_hz, codec.latent_rate_hz = 1000, 100.0
+    prompts = Prompts.of(None, {"audio": [torch.ones(1, 75)], "gaps": [(0.022, 0.035)]}, channels=1)
+    latents = prompts.latents(codec, LatentScale(1), 10, device=torch.device("cpu"))
+    made = latents.put_back(torch.zeros(1, 1, 100), codec)[0, 0]
+    expected = torch.zeros(100)
+    rising = torch.arange(1, 11) / 10
+    expected[:20], expected[40:70] = 1, 1  # frames 2 and 3 are touched by the gap, 7 to 9 have no sound
+    expected[10:20], expected[40:50], expected[60:70] = rising.flip(0), rising, rising.flip(0)
+    torch.testing.assert_close(made, expected)
+
+
+def test_a_sound_that_is_only_a_prompt_is_not_put_back():
+    prompts = Prompts.of(None, {"audio": [torch.ones(1, 75)]}, channels=1)
+    latents = prompts.latents(Ramp(), LatentScale(1), 10, device=torch.device("cpu"))
+    assert not latents.put_back(torch.zeros(1, 1, 100), Ramp()).any()

@@ -1,5 +1,6 @@
 """A whole AudioX of random weights in a folder: a real T5, a fitted codec of 1,000 Hz, and a network that hears."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ from models.audiox.adapters import Adapters
 from models.audiox.conditioning import FramePatches
 from models.audiox.encoder_source import ConditionSources, EncoderSource
 from models.audiox.network import AudioXConfig, AudioXNetwork
+from models.audiox.recipes import AudioXRecipe, Frozen, audiox_tiny, train_audiox
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
+from models.training.execution import Execution, Spread
+from models.training.step import Batch
+from models.training.world import World
 
 WORDS = ("a", "dog", "barks", "rain", "falls", "on", "the", "roof", "loud", "siren")
 FRAMES = FramePatches(pictures=3, side_px=8, patch_px=4)
@@ -40,6 +45,48 @@ def fitted_codec() -> MdctPca:
     """A closed-form codec of 50 latent frames a second."""
     wave = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 4000), dtype=np.float32))
     return MdctPca.fit([wave], MdctPcaConfig(sample_rate_hz=1000, hop_samples=20, latent_channels=4))
+
+
+def train_tiny(folder: Path, t5: Path, *, world: World, spread: Spread = "replicas") -> None:
+    """Trains a network that reads pictures over time in four steps, of which every second has pictures."""
+    tiny = audiox_tiny(latent_channels=4, text_width=8, total_clips=16)
+    config = replace(
+        tiny.network,
+        frame_width=FRAMES.frame_width,
+        frame_patches=FRAMES.frame_patches,
+        width=16,
+        depth=2,
+        heads=2,
+        context_width=12,
+        frames_per_token=1,
+        adapters=Adapters(video_tokens=2, video_pictures=3, video_depth=1, video_heads=1),
+    )
+    train_audiox(
+        AudioXRecipe(network=config, objective=tiny.objective, training=tiny.training, batch_clips=4),
+        _rows_at,
+        frozen=Frozen(
+            codec=fitted_codec(),
+            sources=ConditionSources(text=EncoderSource(kind="t5", path=str(t5)), frames=FRAMES),
+        ),
+        folder=folder,
+        data={},
+        world=world,
+        execution=Execution(spread=spread),
+    )
+
+
+def _rows_at(number: int, rows: range) -> Batch:
+    rng = np.random.default_rng([5, number])
+    has_pictures = number % 2 == 1
+    batch = {
+        "latents": torch.from_numpy(rng.standard_normal((4, 6, 4), dtype=np.float32)),
+        "texts": ["rain", "", "siren", "a dog barks"],
+        "frames": torch.from_numpy(rng.integers(0, 256, (4, 3, 8, 8, 3), dtype=np.uint8)),
+        "has_frames": torch.full((4,), has_pictures),
+        "keys": [f"{number}-{row}" for row in range(4)],
+    }
+    taken = {name: value[rows.start : rows.stop : rows.step] for name, value in batch.items()}
+    return taken if has_pictures else {**taken, "frames": None}
 
 
 def save_audiox(folder: Path) -> Path:

@@ -52,9 +52,27 @@ def test_full_rescaling_gives_the_spread_of_the_followed_prediction(start):
     torch.testing.assert_close(found.flatten(1).std(1), followed.flatten(1).std(1))
 
 
+def test_rescaling_takes_the_spread_of_the_first_context_also_where_its_weight_is_zero(start):
+    network = CountingNetwork()
+    contexts = [context(0.2), context(0.1), context(0.4)]
+    found = guided(network, contexts, (0.0, 0.0, 1.0), rescale=1.0)(start, T_B)
+    assert network.rows == [4], "the second is not computed"
+    followed = network(start, T_B, context(0.2).tokens_BLC, context(0.2).mask_BL)
+    torch.testing.assert_close(found.flatten(1).std(1), followed.flatten(1).std(1))
+    alone = CountingNetwork()
+    guided(alone, contexts, (0.0, 0.0, 1.0))(start, T_B)
+    assert alone.rows == [2]
+
+
 @pytest.mark.parametrize(
     ("weights", "rescale", "said"),
-    [((2.0,), 0.0, "1 weights"), ((2.0, 1.0), 0.0, "sum to 3"), ((2.0, -1.0), 1.5, "1.5")],
+    [
+        ((2.0,), 0.0, "1 weights"),
+        ((2.0, 1.0), 0.0, "sum to 3"),
+        ((2.0, -1.0), 1.5, "1.5"),
+        (classifier_free_weights(float("nan")), 0.0, "sum to nan"),
+        (classifier_free_weights(float("inf")), 0.0, "sum to nan"),
+    ],
 )
 def test_what_does_not_fit_is_refused(weights, rescale, said):
     with pytest.raises(ValueError, match=said):

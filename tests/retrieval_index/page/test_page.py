@@ -219,3 +219,18 @@ def test_a_phone_shows_it_all_and_colours_can_be_told_apart(browser: Any, addres
     main = _colour(page, "button.main", "backgroundColor"), _colour(page, "button.main", "color")
     assert _contrast(*main) >= 4.5
     context.close()
+
+
+def test_the_way_back_ends_a_search_that_still_runs(page: Any) -> None:
+    search(page, "440")
+    held: list[Any] = []
+    page.route("**/api/search", held.append)
+    page.fill("#text", "880")
+    page.press("#text", "Enter")
+    until(page, "document.getElementById('status').textContent.startsWith('Searching')")
+    page.go_back()
+    until(page, "!document.getElementById('empty').hidden")
+    assert page.get_attribute("main", "aria-busy") == "false"
+    held[0].continue_()
+    page.wait_for_timeout(300)
+    assert titles(page) == [] and page.text_content("#status") == ""

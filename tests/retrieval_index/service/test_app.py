@@ -1,6 +1,7 @@
 """The service as a client sees it: answers equal to the index's own, plain refusals, and never a path."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from curation.selections.selection import read_rows
 from curation.selections.where import clips_where
 from curation.takedowns.forget import forget
 from retrieval_index.change import drop
+from retrieval_index.question import Wanted
 from retrieval_index.service.access import Access
 from retrieval_index.service.limits import Limits
 from tests.retrieval_index.service.served import (
@@ -122,6 +124,9 @@ def test_like_a_clip_and_like_a_sound(client: TestClient) -> None:
         ({"text": "440", "where": "x" * 1_001}, 400, "TOO_LONG"),
         ({"text": "440", "where": "nothing = 1"}, 400, "BAD_REQUEST"),
         ({"clip": "../../etc/passwd"}, 404, "NOT_FOUND"),
+        ({"clip": "x" * 64}, 404, "NOT_FOUND"),
+        ({"clip": "x" * 65}, 422, "NOT_UNDERSTOOD"),
+        ({"text": "440", "plus": ["nan * 220"]}, 400, "BAD_REQUEST"),
         ({"text": "440", "minus": ["9" * 4_000]}, 413, "TOO_LARGE"),
     ],
 )
@@ -132,6 +137,8 @@ def test_what_is_wrong_is_said(client: TestClient, question: Any, status: int, c
 
 
 def test_what_is_no_json_is_said(client: TestClient) -> None:
+    cut = client.post("/api/search", content=b'{"text": "44', headers={"content-type": "application/json"})
+    assert refusal(cut) == (422, "NOT_UNDERSTOOD") and cut.json()["error"]["message"] == "the body is no JSON"
     for body in (b"", b"{", b"\xff\xfe", b"[1]", b'{"text": "\\ud800"}'):
         answer = client.post("/api/search", content=body, headers={"content-type": "application/json"})
         assert answer.status_code in (400, 422), body
@@ -297,6 +304,59 @@ def test_a_takedown_is_obeyed_at_once_and_the_index_follows(own: Dataset) -> Non
         assert client.get("/metrics").text.count("foundsound_taken_down_clips 0.0") == 1
 
 
+def test_what_was_taken_down_hides_no_copies(own: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrieval_index.question._groups", lambda dataset, clip_ids: dict.fromkeys(clip_ids, "one"))
+    with client_of(make_service(own)) as client:
+        everything = {"text": "440"}
+        (head,) = client.post("/api/search", json=everything).json()["hits"]
+        assert head["clip_id"] == clip_of("middle") and len(head["copies"]) == 3
+        forget(own, ["middle"], drop=drop)
+        (head,) = client.post("/api/search", json=everything).json()["hits"]
+        assert {head["clip_id"], *head["copies"]} == ALL - {clip_of("middle")}
+
+
+def test_a_question_is_answered_by_one_snapshot(own: Dataset) -> None:
+    """What is taken down is looked up in the catalogue of the index that is asked, which may be the one before."""
+    collection = make_service(own)._collection
+    before = collection.now
+    forget(own, ["middle"], drop=drop)
+    collection.refresh()
+    assert clip_of("middle") not in [clip for clip in ALL if collection.now.catalogue.get(clip)]
+    found = collection.ask(before, before.index.text_vectors(["440"]), Wanted(clips=4))
+    assert {hit.clip_id for hit in found.hits} == ALL - {clip_of("middle")}
+
+
+def test_a_damaged_part_is_said_and_the_service_goes_on(own: Dataset) -> None:
+    service = make_service(own)
+    with client_of(service) as client:
+        for part in own.path.glob("facts/cut/*/part-01*.parquet"):
+            part.write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+        build_index(own, without=frozenset({clip_of("low")}))
+        assert not service._collection.refresh()
+        assert len(clips(client.get("/api/search?text=440"))) == 4, "the one before is served on"
+
+
+def test_all_is_ended_even_where_following_the_index_has_failed(made: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> bool:
+        raise ZeroDivisionError
+
+    service = make_service(made)
+    ended = []
+    monkeypatch.setattr("retrieval_index.service.app.REFRESH_S", 0.01)
+    monkeypatch.setattr(service._collection, "refresh", fail)
+    monkeypatch.setattr(service._collection, "close", lambda: ended.append(True))
+    with client_of(service):
+        time.sleep(0.1)
+    assert ended
+
+
+def test_filters_wait_for_each_other_only_so_long(own: Dataset) -> None:
+    service = make_service(own, Limits(filter_s=0.05))
+    with client_of(service) as client, service._collection._filtering:
+        answer = client.post("/api/search", json={"text": "440", "where": "measure.duration_s > 0"})
+    assert refusal(answer) == (503, "BUSY") and answer.headers["retry-after"] == "1"
+
+
 def test_an_index_that_is_made_anew_takes_the_place_of_the_old_one(own: Dataset) -> None:
     service = make_service(own)
     with client_of(service) as client:
@@ -316,6 +376,7 @@ def test_selections_are_made_only_where_that_is_allowed(own: Dataset) -> None:
     with client_of(make_service(own, may_select=True)) as client:
         for name in ("../x", "a/b", ".hidden"):
             assert refusal(client.post("/api/selections", json={**chosen, "name": name})) == (400, "BAD_REQUEST")
+        assert refusal(client.post("/api/selections", json={**chosen, "clip_ids": ["x" * 65]}))[0] == 422
         unknown = {**chosen, "clip_ids": [clip_of("low"), "x"]}
         assert refusal(client.post("/api/selections", json=unknown)) == (404, "NOT_FOUND")
         assert client.post("/api/selections", json=chosen).json() == {"name": "few", "asked": 2, "kept": 2}
@@ -355,6 +416,9 @@ def test_other_sites_may_not_ask(client: TestClient) -> None:
         assert refusal(client.get("/api/search?text=440", headers=headers)) == (403, "ORIGIN")
     for host in ("evil.example", "127.0.0.1.evil.example", "", "evil.example:8765"):
         assert refusal(client.get("/api/about", headers={"host": host})) == (421, "HOST")
+    for broken in ("[", "[::1", "127.0.0.1]"):
+        assert refusal(client.get("/api/about", headers={"host": broken})) == (421, "HOST")
+        assert refusal(client.get("/api/about", headers={"origin": f"http://{broken}"})) == (403, "ORIGIN")
     for host in ("localhost:8765", "[::1]:8765", "127.0.0.1"):
         assert client.get("/api/about", headers={"host": host}).status_code == 200
 

@@ -23,6 +23,10 @@ from retrieval_index.service.media import Span, span_of
         ("bytes=a-b", None),
         ("bytes=-", None),
         ("seconds=0-1", None),
+        ("bytes=0-9999999999999999999", Span(0, 10)),
+        ("bytes=0-99999999999999999999", None),
+        ("bytes=-" + "9" * 5_000, None),
+        ("bytes=\u0663-", None),
     ],
 )
 def test_what_is_asked_for(header: str | None, span: Span | None) -> None:
