@@ -189,7 +189,7 @@ class AudioX:
         if not 0 < seconds < math.inf:
             raise ValueError(f"seconds is {seconds}: a sound must be longer than 0")
         frames = math.ceil(round(seconds * self.codec.latent_rate_hz, 6))
-        if frames < 1 or round(seconds * self.codec.sample_rate_hz) < 1:
+        if round(seconds * self.codec.sample_rate_hz) < 1:
             raise ValueError(f"seconds is {seconds}: that is no sample at {self.codec.sample_rate_hz} Hz")
         if late := [gap for gap in prompts.gaps if gap[0] >= seconds]:
             raise ValueError(f"a gap begins at {late[0][0]} s and the sound ends at {seconds} s: it must begin before")

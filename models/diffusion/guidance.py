@@ -52,7 +52,7 @@ def guided(
     """
     if len(contexts) != len(weights) or not contexts:
         raise ValueError(f"{len(contexts)} contexts and {len(weights)} weights: each context needs one weight")
-    if not abs(sum(weights) - 1) <= 1e-6:  # a weight that is not a number does not either
+    if not abs(sum(weights) - 1) <= 1e-6:  # so that NaN is refused too
         raise ValueError(f"guidance weights {list(weights)} sum to {sum(weights)}: they must sum to 1")
     if len({context.mask_BL is None for context in contexts}) > 1:
         raise ValueError("some contexts have a mask and others none: give all of them one")

@@ -157,7 +157,7 @@ def make_some(model: "AudioX", clips: Sequence[RealClip], making: Making) -> npt
             seed=[(making.seed, int(short_hash(clip.clip_id, 12), 16)) for clip in clips],
             video=video,
         )
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         raise ArgumentError(str(error)) from error
     return np.asarray(waves_BCT.numpy(), np.float32)
 

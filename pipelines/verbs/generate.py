@@ -30,7 +30,7 @@ from pipelines.wiring.devices import UNLOADABLE, device_name
 WEIGHTS = "network.safetensors"
 
 MOST_SECONDS = 600.0
-"""Longest sound that is made, s. Ours: sixty times what AudioX was trained on, and some seconds are soon mistyped."""
+"""Longest sound that is made, s. Ours: sixty times what AudioX was trained on; slips beyond fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,6 @@ class Manner:
     def guidance(self, of_all: float) -> float | dict[Modality, float]:
         """Guidance as the model takes it: of everything, or of each modality."""
         if not self.guide:
-            if not math.isfinite(of_all):
-                raise ArgumentError(f"--guidance must be a finite number, not {of_all}")
             return of_all
         found: dict[Modality, float] = {}
         for text in self.guide:
@@ -304,6 +302,8 @@ def _require(settings: dict[str, Any], folder: Path, manner: Manner) -> None:
     seconds = settings["seconds"]
     if not 0 < seconds <= MOST_SECONDS:
         raise ArgumentError(f"--seconds is {seconds}: it must be above 0 and at most {MOST_SECONDS:g}")
+    if not math.isfinite(settings["guidance"]):
+        raise ArgumentError(f"--guidance must be a finite number, not {settings['guidance']}")
     manner.guidance(settings["guidance"])
     if late := [begin_s for begin_s, _ in manner.gaps() if begin_s >= seconds]:
         raise ArgumentError(f"--fill begins at {late[0]:g} s and --seconds is {seconds:g}: nothing is there to fill")

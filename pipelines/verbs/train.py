@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, StoppedError
+from curation.errors import ArgumentError, FoundsoundError, LockedError, StoppedError
 from curation.samples import Source
 from models.training.execution import Execution
 from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_tiny
@@ -33,6 +33,19 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "codec-44k": train_codec_44k,
     "mel-vae-tiny": train_mel_vae_tiny,
 }
+
+
+RecipeName = Literal[
+    "audiox-tiny",
+    "audiox-small",
+    "audiox-base",
+    "clap-tiny",
+    "audiomae-tiny",
+    "audiomae-base",
+    "codec-tiny",
+    "codec-44k",
+    "mel-vae-tiny",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +125,7 @@ ALONE = Machinery()
 
 
 def train(
-    recipe: Literal[
-        "audiox-tiny",
-        "audiox-small",
-        "audiox-base",
-        "clap-tiny",
-        "audiomae-tiny",
-        "audiomae-base",
-        "codec-tiny",
-        "codec-44k",
-        "mel-vae-tiny",
-    ],
+    recipe: RecipeName,
     /,
     *,
     data: Annotated[Sequence[str], Parameter(name="--data")],
@@ -173,15 +176,28 @@ def train(
         facts = _facts(
             {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options}, machinery
         )
-    except ValueError as error:  # `models` imports nothing of ours and raises built-in errors for bad settings
-        raise ArgumentError(str(error)) from error
-    except FloatingPointError as error:
-        raise StoppedError(f"training stopped: {error}") from error
+    except (ValueError, FloatingPointError, BlockingIOError) as error:
+        raise _told(error) from error
     return TrainResult(folder, facts, time.perf_counter() - begun) if _is_first() else None
 
 
+def _told(error: Exception) -> FoundsoundError:
+    """`models` imports nothing of ours and raises built-in errors: for bad settings, and for what stops a run."""
+    if isinstance(error, FloatingPointError):
+        return StoppedError(f"training stopped: {error}")
+    return LockedError(str(error)) if isinstance(error, BlockingIOError) else ArgumentError(str(error))
+
+
 def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
-    """What a run has to say, in this process or in workers."""
+    """What a run has to say, in this process or in workers.
+
+    Raises:
+        ArgumentError: The recipe knows no workers, or makes no samples.
+    """
+    if machinery.workers > 1 and asked["recipe"] == "clap-tiny":
+        raise ArgumentError("clap-tiny is trained in one process; drop --workers")
+    if machinery.samples and not asked["recipe"].startswith("audiox"):
+        raise ArgumentError(f"{asked['recipe']} makes no sounds to listen to; drop --samples")
     if machinery.workers == 1:
         return run_recipe(**asked)
     return train_together(
@@ -195,7 +211,12 @@ def _is_plain(source: Source) -> bool:
 
 def run_recipe(recipe: str, path: Path, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Run a recipe in this process, alone or as one of several, and leave in the folder what it has to say."""
-    facts = RECIPES[recipe](Dataset(path), folder, options)
+    try:
+        facts = RECIPES[recipe](Dataset(path), folder, options)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
+            raise
+        raise StoppedError(f"out of memory; give a smaller --micro-clips and run it again: {error}") from error
     if _is_first():
         write_facts(folder, facts)
     return facts

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
 from pipelines.training.board import board
 from pipelines.training.workers import read_facts
@@ -85,6 +86,14 @@ def test_a_run_that_did_not_end_has_nothing_to_say(tmp_path: Path) -> None:
 def test_no_worker_at_all_is_refused() -> None:
     with pytest.raises(ArgumentError, match="--workers must be at least 1, not 0"):
         Machinery(workers=0)
+
+
+def test_what_a_recipe_cannot_do_is_refused(tmp_path: Path) -> None:
+    path = str(Dataset.create(tmp_path / "dataset").path)
+    with pytest.raises(ArgumentError, match="clap-tiny is trained in one process; drop --workers"):
+        train("clap-tiny", data=[path], machinery=Machinery(workers=2))
+    with pytest.raises(ArgumentError, match="codec-tiny makes no sounds to listen to; drop --samples"):
+        train("codec-tiny", data=[path], machinery=Machinery(samples=2))
 
 
 def test_the_board_has_every_value_at_its_clips(tmp_path: Path) -> None:

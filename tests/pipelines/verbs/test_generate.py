@@ -176,7 +176,7 @@ def test_a_network_that_reads_no_sounds_is_not_loaded_for_them(run: Path, media:
         with pytest.raises(ArgumentError, match="trained without prompts of sound"):
             generate(deaf, out=tmp_path, **given, **QUICK)
     (deaf / "config.json").write_text('{"format": "audiox 2"}')
-    with pytest.raises(ArgumentError, match=r"config\.json is damaged.* has no 'text_encoder'|has no 'frame_encoder'"):
+    with pytest.raises(ArgumentError, match=r"config\.json is damaged.* has no 'frame_encoder'"):
         generate(deaf, out=tmp_path, audio=media / "bell.wav", **QUICK)
 
 

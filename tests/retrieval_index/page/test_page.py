@@ -224,7 +224,7 @@ def test_a_phone_shows_it_all_and_colours_can_be_told_apart(browser: Any, addres
 def test_the_way_back_ends_a_search_that_still_runs(page: Any) -> None:
     search(page, "440")
     held: list[Any] = []
-    page.route("**/api/search", held.append)
+    page.route("**/api/search", lambda route: held.append(route))
     page.fill("#text", "880")
     page.press("#text", "Enter")
     until(page, "document.getElementById('status').textContent.startsWith('Searching')")
