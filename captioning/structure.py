@@ -65,6 +65,10 @@ def _loaded(answer: str) -> Any:
         raise _bad(f"the answer is no JSON, also when repaired ({error}): {answer[:80]!r}") from error
 
 
+DEEPEST = 32
+"""Brackets inside of each other in an answer that is repaired. Source: ours; what is asked for has three."""
+
+
 def repaired(answer: str) -> str:
     """The JSON object of an answer without what stands around it and without trailing commas.
 
@@ -85,6 +89,8 @@ def repaired(answer: str) -> str:
         in_string = character == '"'
         if character in "{[":
             closing.append("}" if character == "{" else "]")
+            if len(closing) > DEEPEST:
+                return answer
         elif character in "}]" and closing:
             closing.pop()
         if character in "{[}],":

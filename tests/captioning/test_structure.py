@@ -72,6 +72,8 @@ def test_brackets_in_strings_are_no_brackets() -> None:
     [
         ("A dog barks.", "no JSON"),
         ("[1, 2]", "no JSON object"),
+        ("[" * 200_000, "no JSON"),
+        ('{"caption": ' + "[" * 200_000, "no JSON"),
         ({**WHOLE, "caption": " "}, "caption"),
         ({**WHOLE, "caption": None}, "caption"),
         ({**WHOLE, "mood": "x"}, "not asked for: mood"),

@@ -36,9 +36,11 @@ def main() -> None:
         execution=Execution(spread=spread, micro_clips=1),
     )
     tensors = {}
-    averaged = {f"ema.{name}": tensor for name, tensor in state.ema.network.state_dict().items()}
-    for name, tensor in {**state.network.state_dict(), **averaged}.items():
+    for name, tensor in state.network.state_dict().items():
         tensors[name] = (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach().clone()
+    if world.is_first:  # whose average is whole in any case
+        averaged = state.ema.network.state_dict().items()
+        tensors |= {f"ema.{name}": tensor.detach().clone() for name, tensor in averaged}
     if world.is_first:
         save_file(tensors, out)
     world.wait()
