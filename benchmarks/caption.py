@@ -57,7 +57,7 @@ def in_batches(captioner: AudioLanguageModel, sounds: list[Sound], batch: int) -
     return [answers[n] for n in range(len(sounds))]
 
 
-def measure(clips: int = 64, batch: int = 32, size: tuple[int, int] | None = None, rounds: int = 1) -> Measured:
+def measure(clips: int = 64, batch: int = 8, size: tuple[int, int] | None = None, rounds: int = 1) -> Measured:
     """With a model of this width and depth, or of `SIZES` for the device that there is."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     hidden, layers = size or SIZES[device]
