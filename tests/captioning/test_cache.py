@@ -110,6 +110,7 @@ def test_none_is_lost_that_comes_while_others_are_being_kept(tmp_path: Path, mon
         wait_for(cache, 200)
         for adder in adders:
             adder.join()
+    assert len(cache.find(pairs(200))) == 200
 
 
 def test_whatever_ends_the_work_keeps_what_was_paid_for(tmp_path: Path) -> None:
@@ -132,9 +133,11 @@ def test_answers_that_cannot_be_kept_stop_the_work_and_are_tried_again(
     assert cache.commits[-1] > 1 and cache.find([("s0", "q")])
 
 
-def test_without_a_cache_nothing_is_kept() -> None:
+def test_without_a_cache_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with AnswersOnTheWay(None) as kept:
         kept.add(("s", "q"), "A dog.")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_everything_that_decides_an_answer_makes_another_question() -> None:
