@@ -1,11 +1,9 @@
 """Recipes of AudioX, each a function that returns a whole configuration, and the function that trains one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from models.audiox.adapters import Adapters
 from models.audiox.conditioning import FramePatches
@@ -17,18 +15,15 @@ from models.audiox.objective import AudioXObjective, ObjectiveSettings
 from models.audiox.tasks import TaskMix
 from models.codecs.codec import Codec
 from models.diffusion.times import TimeDraw
+from models.training.averaged import RowsAt, seeded, train_averaged
 from models.training.checkpoint import checkpoints
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
-from models.training.loop import TrainSettings, Watchers, train
+from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
 from models.training.run_folder import open_run
 from models.training.schedule import Schedule
-from models.training.step import Batch
 from models.training.world import World
-
-RowsAt = Callable[[int, range], Batch]
-"""Some rows of global batch b: a function of b and of the seed."""
 
 _SCALE_BATCHES = 32
 """Batches from which the scale of the latents is measured. Ours: a few hundred clips settle it to a percent."""
@@ -258,22 +253,18 @@ def train_audiox(
         open_run(folder, {"recipe": settings, **made_of})
     world.wait()
     encoders = frozen.sources.encoders(world.device)
-    rows = world.rows(recipe.batch_clips)
-    state = train(
+    averaged = train_averaged(
         _new_network(recipe, batch_at, folder).to(world.device),
         AudioXObjective(recipe.objective, encoders),
-        lambda number: batch_at(number, rows),
-        recipe.training,
+        batch_at,
+        recipe,
         folder=folder,
         world=world,
         execution=execution,
         watchers=watchers,
     )
-    if state.clips_seen < recipe.training.total_clips or not world.is_first:
+    if averaged is None:
         return None
-    averaged = state.ema.network
-    if not isinstance(averaged, AudioXNetwork):
-        raise TypeError(f"the averaged network is a {type(averaged).__name__}, not an AudioXNetwork")
     model = AudioX(averaged, codec=frozen.codec, encoders=encoders, path=recipe.objective.path)
     model.save_pretrained(folder / "model", frozen.sources)
     return model
@@ -281,9 +272,7 @@ def train_audiox(
 
 def _new_network(recipe: AudioXRecipe, batch_at: RowsAt, folder: Path) -> AudioXNetwork:
     """A network as it is before its first step, which knows the scale of the latents where no checkpoint tells it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        network = AudioXNetwork(recipe.network)
+    network = seeded(lambda: AudioXNetwork(recipe.network), recipe.training.seed)
     if not checkpoints(folder / "checkpoints"):
         network.scale.fit(batch_at(number, range(recipe.batch_clips))["latents"] for number in range(_SCALE_BATCHES))
     return network

@@ -22,9 +22,10 @@ from models.codecs.mel import LogMel, LogMelConfig
 from models.codecs.mel_vae import MelVaeCodec, voiced
 from models.codecs.recipes import WavesAt, begin_run, save_whole
 from models.codecs.waveform_vae import judged, result_of
+from models.training.averaged import seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
-from models.training.loop import TrainSettings, Watchers, train
+from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
 from models.training.schedule import Schedule
 from models.training.step import Batch, StepResult
@@ -319,25 +320,17 @@ def train_mel_vae(
         FloatingPointError: If a loss is not finite.
     """
     begin_run(folder, asdict(recipe), data=data, world=world, execution=execution)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        network = MelVae(recipe.networks, recipe.judge)
-    network.to(world.device)
-    rows = world.rows(recipe.batch_clips)
-    state = train(
-        network,
+    averaged = train_averaged(
+        seeded(lambda: MelVae(recipe.networks, recipe.judge), recipe.training.seed).to(world.device),
         MelVaeObjective(recipe.networks, recipe.losses),
-        lambda number: waves_at(number, rows),
-        recipe.training,
+        waves_at,
+        recipe,
         folder=folder,
         world=world,
         execution=execution,
         watchers=watchers,
     )
-    if state.clips_seen < recipe.training.total_clips or not world.is_first:
+    if averaged is None:
         return None
-    averaged = state.ema.network
-    if not isinstance(averaged, MelVae):
-        raise TypeError(f"the averaged network is a {type(averaged).__name__}, not a MelVae")
     codec = MelVaeCodec(averaged.vae, averaged.vocoder, weights_sha256="not yet saved")
     return MelVaeCodec.from_pretrained(save_whole(folder / RUN_MODEL, codec.save), device=world.device)

@@ -6,16 +6,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from models.codecs.codec import RUN_MODEL
 from models.codecs.discriminator import DiscriminatorConfig
 from models.codecs.losses import SpectralSettings
 from models.codecs.oobleck import OobleckCodec
 from models.codecs.waveform_vae import CodecLossSettings, WaveformVae, WaveformVaeConfig, WaveformVaeObjective
+from models.training.averaged import seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
-from models.training.loop import TrainSettings, Watchers, train
+from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
 from models.training.run_folder import open_run
 from models.training.schedule import Schedule
@@ -178,26 +177,19 @@ def train_codec(
         FloatingPointError: If a loss is not finite.
     """
     begin_run(folder, asdict(recipe), data=data, world=world, execution=execution)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        network = WaveformVae(recipe.autoencoder, recipe.judge if recipe.losses.has_judge else None)
-    network.to(world.device)
-    rows = world.rows(recipe.batch_clips)
-    state = train(
-        network,
+    judge = recipe.judge if recipe.losses.has_judge else None
+    averaged = train_averaged(
+        seeded(lambda: WaveformVae(recipe.autoencoder, judge), recipe.training.seed).to(world.device),
         WaveformVaeObjective(recipe.losses),
-        lambda number: waves_at(number, rows),
-        recipe.training,
+        waves_at,
+        recipe,
         folder=folder,
         world=world,
         execution=execution,
         watchers=watchers,
     )
-    if state.clips_seen < recipe.training.total_clips or not world.is_first:
+    if averaged is None:
         return None
-    averaged = state.ema.network
-    if not isinstance(averaged, WaveformVae):
-        raise TypeError(f"the averaged network is a {type(averaged).__name__}, not a WaveformVae")
     model = save_whole(folder / RUN_MODEL, lambda path: averaged.autoencoder.save_pretrained(str(path)))
     return OobleckCodec.from_pretrained(model, device=world.device)
 

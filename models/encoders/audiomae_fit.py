@@ -26,9 +26,10 @@ from models.encoders.audiomae_network import (
     sincos_positions,
 )
 from models.encoders.kaldi_fbank import KaldiFbank
+from models.training.averaged import seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
-from models.training.loop import TrainSettings, Watchers, train
+from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
 from models.training.run_folder import open_run
 from models.training.schedule import Schedule
@@ -297,23 +298,16 @@ def train_audiomae(
     if world.is_first:
         open_run(folder, {"recipe": written, "data": dict(data)})
     world.wait()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.training.seed)
-        network = MaskedAutoencoder(recipe.size, recipe.masking)
-    rows = world.rows(recipe.batch_clips)
-    state = train(
-        network.to(world.device),
+    averaged = train_averaged(
+        seeded(lambda: MaskedAutoencoder(recipe.size, recipe.masking), recipe.training.seed).to(world.device),
         MaskedAutoencoding(recipe.size, recipe.masking),
-        lambda number: waves_at(number, rows),
-        recipe.training,
+        waves_at,
+        recipe,
         folder=folder,
         world=world,
         execution=execution,
         watchers=watchers,
     )
-    if state.clips_seen < recipe.training.total_clips or not world.is_first:
+    if averaged is None:
         return None
-    averaged = state.ema.network
-    if not isinstance(averaged, MaskedAutoencoder):
-        raise TypeError(f"the averaged network is a {type(averaged).__name__}, not a MaskedAutoencoder")
     return AudioMae.from_pretrained(save_audiomae(averaged.encoder, folder / RUN_MODEL), device=world.device)
