@@ -19,7 +19,7 @@ from curation.errors import ArgumentError
 from curation.selections.where import clips_where
 from curation.shards.batches import Indices
 from curation.shards.reader import Shards
-from curation.stored_conditions import Teachers, TextTokens, numbers
+from curation.stored_conditions import Teachers, TextTokens, TextVectors, numbers
 
 _CLIPS = """
 SELECT key, CASE WHEN len(said.captions) > 0 THEN said.captions WHEN len(said.labels) > 0 THEN said.labels
@@ -77,11 +77,13 @@ class Extras:
             it starts, where that is in the generation too.
         teachers: Name of vectors of sounds, as given to `embed`; None: none.
         tokens: Name of the tokens of texts, as given to `encode`; None: none.
+        said: Name of vectors, as given to `embed`, of which a sample has that of its text; None: none.
     """
 
     before: bool = False
     teachers: str | None = None
     tokens: str | None = None
+    said: str | None = None
 
 
 class Latents(Protocol):
@@ -211,6 +213,7 @@ class LatentClips:
         before: Whether samples have the latents of what sounded before.
         teachers: Vectors of the wanted clips; None: none.
         tokens: Of the wanted clips' texts; None: none.
+        said: Vectors of the wanted clips' texts; None: none.
     """
 
     def __init__(
@@ -221,9 +224,10 @@ class LatentClips:
         before: bool = False,
         teachers: Teachers | None = None,
         tokens: TextTokens | None = None,
+        said: TextVectors | None = None,
     ) -> None:
         self._members, self._latents, self._has_before = members, latents, before
-        self._teachers, self._tokens = teachers, tokens
+        self._teachers, self._tokens, self._said = teachers, tokens, said
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
 
     @classmethod
@@ -279,6 +283,7 @@ class LatentClips:
             before=extras.before,
             teachers=None if extras.teachers is None else Teachers.of(dataset, extras.teachers, wanted),
             tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
+            said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
         )
 
     def __len__(self) -> int:
@@ -301,7 +306,7 @@ class LatentClips:
 
         Returns:
             `key`, `text`, `latents` (F, D) and `frames` (N, H, W, 3) or None. Where asked for, `before` (F, D) or None,
-            `teachers` (S,) or None, and `tokens` (L, T).
+            `teachers` (S,) or None, `tokens` (L, T), and `said` (S,).
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
         shown = start * lengths.frames_of_latent + np.arange(drawn.pictures)
@@ -318,6 +323,8 @@ class LatentClips:
             sample["teachers"] = self._teachers.read(drawn.clip)
         if self._tokens is not None:
             sample["tokens"] = self._tokens.read(drawn.clip, drawn.nth)
+        if self._said is not None:
+            sample["said"] = self._said.read(drawn.clip, drawn.nth)
         return sample
 
     def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:

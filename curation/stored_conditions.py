@@ -1,6 +1,6 @@
-"""What frozen networks said of clips, read beside their latents: vectors of their sounds, tokens of their texts.
+"""What frozen networks said of clips, read beside their latents: vectors of sounds, tokens and vectors of texts.
 
-The stages `embed` and `encode_text` wrote them; here they are found by number. Any thread may read.
+The stages `embed`, `encode_text` and `embed_text` wrote them; here they are found by number. Any thread may read.
 """
 
 import numpy as np
@@ -20,10 +20,10 @@ SELECT embed.* FROM clip LEFT JOIN (
     WHERE embed.label = $label AND embed.state <> 'pending'
 ) AS embed USING (key) ORDER BY clip.number"""
 
-_TOKENS = f"""
-SELECT tokens.blob, tokens.tokens_offset_bytes, tokens.tokens, tokens.token_channels
+_OF_TEXTS = f"""
+SELECT made.* EXCLUDE (key, input)
 FROM (SELECT *, {HASH_SQL} AS input FROM said) AS said
-LEFT JOIN ({{last}}) AS tokens ON tokens.key = said.key AND tokens.input = said.input AND tokens.state = 'done'
+LEFT JOIN ({{last}}) AS made ON made.key = said.key AND made.input = said.input AND made.state = 'done'
 ORDER BY said.number"""
 
 
@@ -116,23 +116,15 @@ class TextTokens:
         Raises:
             ArgumentError: They were not made, or not for some text.
         """
-        clips = numbers(said["clip"])
-        first = np.searchsorted(clips, np.arange(clips.max(initial=-1) + 1))
-        line = "run `foundsound encode` with --text-encoder first"
-        if called not in dataset.current_facts("encode_text"):
-            raise ArgumentError(f"{dataset.path} has no tokens {called!r} of texts; {line}")
-        with dataset.connect("") as connection:
-            connection.register("said", said.append_column("number", pa.array(np.arange(len(said)))))
-            last = last_sql(dataset, "encode_text", called)
-            table = connection.sql(_TOKENS.format(last=last)).to_arrow_table()
-        blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(said["text"])), 0)
-        missing = said["key"].filter(pc.and_not(pc.is_null(table["blob"]), blank))
-        if len(missing):
-            raise ArgumentError(
-                f"{len(missing)} of {len(said)} texts of {dataset.path} have no tokens {called!r}, one of clip "
-                f"{missing[0]} among them; {line}"
-            )
-        return cls(BlobReader(dataset.root("latents")), table, first)
+        table = _of_texts(
+            dataset,
+            "encode_text",
+            called,
+            said,
+            kind="tokens",
+            line="run `foundsound encode` with --text-encoder first",
+        )
+        return cls(BlobReader(dataset.root("latents")), table, _firsts(said))
 
     def expect(self, clip: int, nth: int) -> None:
         """Say that the tokens of one of a clip's texts will be read soon."""
@@ -154,3 +146,82 @@ class TextTokens:
             shape=(int(self._tokens[text]), self.width),
             dtype="<f2",
         )
+
+
+class TextVectors:
+    """Unit vectors of texts, in the space where sounds have theirs too.
+
+    Args:
+        reader: Of the blobs.
+        table: A row a text, clip by clip: the columns of the stage `embed_text`, null where a text is blank.
+        first: Number of the first text of each clip.
+    """
+
+    def __init__(self, reader: BlobReader, table: pa.Table, first: Indices) -> None:
+        self._reader, self._first = reader, first
+        blobs = table["blob"].combine_chunks().dictionary_encode()
+        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
+        self._offset = numbers(table["offset_bytes"])
+        self.width = int(numbers(table["dimension"]).max(initial=0))
+        """Length of a vector; 0 where every text is blank."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, called: str, said: pa.Table) -> "TextVectors":
+        """The vectors of some texts.
+
+        Args:
+            dataset: The dataset.
+            called: Name of the vectors, as given to `embed`.
+            said: `key`, `clip` (counted from 0) and `text`, clip by clip.
+
+        Raises:
+            ArgumentError: They were not made, or not for some text.
+        """
+        line = f"run `foundsound embed {dataset.path} --name {called} --texts` first"
+        table = _of_texts(dataset, "embed_text", called, said, kind="vectors", line=line)
+        return cls(BlobReader(dataset.root("vectors")), table, _firsts(said))
+
+    def read(self, clip: int, nth: int) -> Array:
+        """The vector of one of a clip's texts, (S,) float32; zeros for a blank text."""
+        text = int(self._first[clip]) + nth
+        if self._blob[text] < 0:
+            return np.zeros(self.width, np.float32)
+        ref = BlobRef(
+            blob=self._blobs[self._blob[text]], offset_bytes=int(self._offset[text]), shape=(self.width,), dtype="<f2"
+        )
+        return self._reader.read(ref).astype(np.float32)
+
+
+def _firsts(said: pa.Table) -> Indices:
+    """Number of the first text of each clip."""
+    clips = numbers(said["clip"])
+    return np.searchsorted(clips, np.arange(clips.max(initial=-1) + 1))
+
+
+def _of_texts(dataset: Dataset, stage: str, called: str, said: pa.Table, *, kind: str, line: str) -> pa.Table:
+    """What a stage last made of some texts, a row a text; null where one is blank.
+
+    Args:
+        dataset: The dataset.
+        stage: That answers texts of clips.
+        called: Label of what it made.
+        said: `key`, `clip` and `text`.
+        kind: What it makes, in a word.
+        line: What to do where it was not made.
+
+    Raises:
+        ArgumentError: It was not made, or not of some text.
+    """
+    if called not in dataset.current_facts(stage):
+        raise ArgumentError(f"{dataset.path} has no {kind} {called!r} of texts; {line}")
+    with dataset.connect("") as connection:
+        connection.register("said", said.append_column("number", pa.array(np.arange(len(said)))))
+        table = connection.sql(_OF_TEXTS.format(last=last_sql(dataset, stage, called))).to_arrow_table()
+    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(said["text"])), 0)
+    missing = said["key"].filter(pc.and_not(pc.is_null(table["blob"]), blank))
+    if len(missing):
+        raise ArgumentError(
+            f"{len(missing)} of {len(said)} texts of {dataset.path} have no {kind} {called!r}, one of clip "
+            f"{missing[0]} among them; {line}"
+        )
+    return table

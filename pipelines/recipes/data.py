@@ -88,6 +88,9 @@ def data_identity(sources: Sequence[Source], *, seconds: float, extras: Extras |
     if extras is not None and extras.teachers is not None:
         facts = [source.dataset.current_facts("embed").get(extras.teachers) for source in sources]
         identity["teachers"] = [None if folder is None else folder.name for folder in facts]
+    if extras is not None and extras.said is not None:
+        facts = [source.dataset.current_facts("embed_text").get(extras.said) for source in sources]
+        identity["said"] = [None if folder is None else folder.name for folder in facts]
     return identity
 
 

@@ -22,6 +22,7 @@ from curation.shards.pack import pack
 from curation.stage import Stage
 from curation.takedowns.forget import forget
 from pipelines.runner import Job, run
+from retrieval_index.embed_text import EmbedText
 from tests.curation.made import RATE_HZ, Made, write_facts
 from tests.curation.test_samples import HOP, Blocks, encode, made
 
@@ -255,3 +256,58 @@ def test_tokens_beyond_float16_stop_the_stage(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="no finite float16"):
         encode_texts(made(tmp_path, ["a"]), Loud())
+
+
+class Lengths3:
+    """Embeds a text as (its letters, its words, 1)."""
+
+    def identity(self) -> dict[str, Any]:
+        return {"class": "Lengths3"}
+
+    def embed_text(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([(len(text), len(text.split()), 1) for text in texts], np.float32)
+
+
+def embed_texts(dataset: Dataset) -> None:
+    stage = EmbedText(
+        embedder=Lengths3().identity(),
+        candidates=HUMAN_CAPTIONS,
+        build=Lengths3,  # type: ignore[arg-type]
+        blobs=dataset.root("vectors"),
+        called="clap",
+    )
+    run(dataset, Job(stage=stage, queue=lambda: dataset.pending(stage), batch_rows=3, workers=0))
+
+
+def test_a_sample_has_the_vector_of_the_text_that_was_drawn(tmp_path: Path) -> None:
+    dataset = made(tmp_path, ["a", "bb", "ccc", "dddd"])
+    embed_texts(dataset)
+    samples = opened(dataset, said="clap")
+    batch = samples.batch(samples.plan(batch_size=32, seed=0), 0)
+    assert batch["said"].dtype == np.float32 and len(set(batch["texts"])) == 6
+    np.testing.assert_array_equal(batch["said"], Lengths3().embed_text(batch["texts"]))
+
+
+def test_missing_vectors_of_texts_say_what_to_run_and_a_blank_text_is_zeros(tmp_path: Path) -> None:
+    written = Made(tmp_path)
+    written.clip("blank", said=[{"captions": [" "]}])
+    written.clip("said", said=[{"captions": ["rain falls"]}])
+    dataset = written.dataset()
+    select(dataset, name="train")
+    pack(dataset, "train")
+    encode(dataset)
+    line = r"run `foundsound embed .* --name clap --texts` first"
+    with pytest.raises(ArgumentError, match=rf"has no vectors 'clap' of texts; {line}"):
+        opened(dataset, said="clap")
+    embed_texts(dataset)
+    samples = opened(dataset, said="clap")
+    batch = samples.batch(samples.plan(batch_size=8, seed=0), 0)
+    vectors = {text.strip(): tuple(vector) for text, vector in zip(batch["texts"], batch["said"], strict=True)}
+    assert vectors == {"": (0, 0, 0), "rain falls": (10, 2, 1)}
+    packed = f"SELECT clip_id, text || ' hard' AS text, source FROM ({HUMAN_CAPTIONS})"
+    select(dataset, name="later", captions_sql=packed)
+    pack(dataset, "later")
+    with pytest.raises(ArgumentError, match=rf"2 of 2 texts of .* have no vectors 'clap', one of clip .*; {line}"):
+        Samples.open(
+            [Source(dataset=dataset, generation="later")], latents="blocks", lengths=FOUR, extras=Extras(said="clap")
+        )
