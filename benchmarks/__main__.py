@@ -17,7 +17,9 @@ from pkgutil import iter_modules
 from benchmarks import Measured, measure
 
 HERE = Path(__file__).parent
-NAMES = sorted(module.name for module in iter_modules([str(HERE)]) if not module.name.startswith("_"))
+NAMES = sorted(
+    module.name for module in iter_modules([str(HERE)]) if not module.ispkg and not module.name.startswith("_")
+)
 LIBRARIES = (
     "torch",
     "transformers",
