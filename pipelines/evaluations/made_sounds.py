@@ -10,30 +10,25 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from curation.encode import read_frames
 from curation.errors import ArgumentError
-from curation.keys import file_sha256, short_hash
+from curation.keys import short_hash
 from curation.tables import write_bytes
 from pipelines.evaluations.sound_sets import LISTS, RealClip
+from pipelines.makers.maker import How, Maker, System, model_in, name_of, system_named
+from pipelines.makers.manner import PLAIN, Manner
 from pipelines.progress import Progress
-from pipelines.prompts import FRAME_RATE_HZ
-from pipelines.wiring.devices import UNLOADABLE, device_name
-
-if TYPE_CHECKING:
-    from models.audiox import AudioX
+from pipelines.prompts import Prompt
 
 PromptKind = Literal["text", "video", "text+video"]
 
 AT_ONCE = 16
 """Sounds made at once. Source: ours; as `generate` does."""
-
-WEIGHTS = "network.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +41,7 @@ class Making:
         steps: Of the solver, at least 1.
         guidance: How strongly the prompt is followed; 1 is as learned.
         seed: Of the noise.
+        manner: What is rarely said.
     """
 
     prompt: PromptKind = "text"
@@ -53,6 +49,7 @@ class Making:
     steps: int = 25
     guidance: float = 3.0
     seed: int = 0
+    manner: Manner = PLAIN
 
     def __post_init__(self) -> None:
         if self.prompt not in get_args(PromptKind):
@@ -65,16 +62,16 @@ class Making:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for naming what was made."""
         names = ("prompt", "seconds", "steps", "guidance", "seed")
-        return {name: getattr(self, name) for name in names}
+        return {**{name: getattr(self, name) for name in names}, **self.manner.changed()}
 
     def can_use(self, clip: RealClip) -> bool:
         """Whether a clip has what is given."""
         return bool(clip.caption or self.prompt == "video") and (clip.open_picture is not None or self.prompt == "text")
 
 
-def weights_of(folder: Path) -> Path | None:
-    """The weights of the model that a run or model folder holds; None where it holds none."""
-    return next((file for file in (folder / "model" / WEIGHTS, folder / WEIGHTS) if file.is_file()), None)
+def holds_model(folder: Path) -> bool:
+    """Whether a folder is that of a model, or of a run with one."""
+    return model_in(folder, system_named(name_of(folder))) is not None
 
 
 def trained_seconds(run: Path) -> float | None:
@@ -83,20 +80,6 @@ def trained_seconds(run: Path) -> float | None:
     told = json.loads(config.read_text()) if config.is_file() else {}
     seconds = told.get("settings", {}).get("data", {}).get("seconds")
     return float(seconds) if isinstance(seconds, int | float) else None
-
-
-def load_model(run: Path) -> "AudioX":
-    """The model of a run, on the GPU where there is one.
-
-    Raises:
-        ArgumentError: It cannot be loaded.
-    """
-    from models.audiox import AudioX
-
-    try:
-        return AudioX.from_pretrained(run, device=device_name())
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
 
 
 def make_sounds(run: Path, clips: Sequence[RealClip], making: Making, folder: Path) -> Path:
@@ -114,20 +97,18 @@ def make_sounds(run: Path, clips: Sequence[RealClip], making: Making, folder: Pa
     Raises:
         ArgumentError: The model cannot be loaded, or was not made for such prompts.
     """
-    weights = weights_of(run)
-    if weights is None:
-        raise ArgumentError(f"{run} holds no trained model ({WEIGHTS}); give the folder of a run that has ended")
-    named = {**making.as_dict(), "network_sha256": file_sha256(weights)}
+    system = sound_system(run)
+    named = {**making.as_dict(), "network_sha256": system.weights_sha256(run)}
     inside = folder / f"sounds-{short_hash(named, 8)}"
     missing = [clip for clip in clips if not (inside / _name(clip)).is_file()]
     if missing:
-        model = load_model(run)
+        maker = system.loaded(run)
         parts = [missing[first : first + AT_ONCE] for first in range(0, len(missing), AT_ONCE)]
         with Progress("generate", total=len(missing), unit="sounds") as progress:
             for part in parts:
-                waves = make_some(model, part, making)
+                waves = make_some(maker, part, making)
                 for clip, wave_CT in zip(part, waves, strict=True):
-                    write_sound(inside / _name(clip), wave_CT, model.codec.sample_rate_hz)
+                    write_sound(inside / _name(clip), wave_CT, maker.sample_rate_hz)
                 progress.advance(len(part))
     write_list(inside, [(_name(clip), clip, making) for clip in clips])
     write_bytes(inside / "made.json", json.dumps(named, indent=1).encode())
@@ -138,42 +119,42 @@ def _name(clip: RealClip) -> str:
     return f"{clip.clip_id}.wav"
 
 
-def make_some(model: "AudioX", clips: Sequence[RealClip], making: Making) -> npt.NDArray[np.float32]:
-    """Sounds for clips, all at once: (B, C, T) float32.
+def sound_system(run: Path) -> System:
+    """The system of a run that makes sounds.
+
+    Raises:
+        ArgumentError: It makes pictures.
+    """
+    name = name_of(run)
+    system = system_named(name)
+    if system.makes != "sound":
+        raise ArgumentError(f"{run} is a run of {name}, which makes no sounds; see `foundsound evaluate pictures`")
+    return system
+
+
+def make_some(maker: Maker, clips: Sequence[RealClip], making: Making) -> list[npt.NDArray[np.float32]]:
+    """Sounds for clips, all at once: (C, T) float32 each.
 
     Raises:
         ArgumentError: The network was not made for such prompts.
     """
-    video = None
-    if making.prompt != "text":
-        side_px = int(getattr(model.encoders.frames, "side_px", 224))
-        video = [_pictures(clip, making.seconds, side_px) for clip in clips]
-    try:
-        waves_BCT = model.generate(
-            None if making.prompt == "video" else [clip.caption for clip in clips],
-            seconds=making.seconds,
-            steps=making.steps,
-            guidance=making.guidance,
-            seed=[(making.seed, int(short_hash(clip.clip_id, 12), 16)) for clip in clips],
-            video=video,
-        )
-    except (ValueError, FloatingPointError) as error:
-        raise ArgumentError(str(error)) from error
-    return np.asarray(waves_BCT.numpy(), np.float32)
+    how = How(seconds=making.seconds, steps=making.steps, guidance=making.guidance, manner=making.manner)
+    seeds = [(making.seed, int(short_hash(clip.clip_id, 12), 16)) for clip in clips]
+    with tempfile.TemporaryDirectory() as scratch:
+        prompts = [_prompt(clip, making, Path(scratch)) for clip in clips]
+        return [np.asarray(wave_CT, np.float32) for wave_CT in maker.make(prompts, seeds, how)]
 
 
-def _pictures(clip: RealClip, seconds: float, side_px: int) -> npt.NDArray[np.uint8]:
-    """Pictures over the length of the sound, (N, S, S, 3); the last stands still where the video is shorter."""
+def _prompt(clip: RealClip, making: Making, scratch: Path) -> Prompt:
+    """What is given of a clip."""
+    text = "" if making.prompt == "video" else clip.caption
+    if making.prompt == "text":
+        return Prompt(text=text)
     if clip.open_picture is None:
         raise ArgumentError(f"clip {clip.clip_id} has no picture; leave --prompt video")
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "clip.mp4"
-        file.write_bytes(clip.open_picture())
-        frames = read_frames(file, FRAME_RATE_HZ, side_px)
-    if not len(frames):
-        raise ArgumentError(f"the picture of clip {clip.clip_id} has no frame")
-    count = max(1, round(seconds * FRAME_RATE_HZ))
-    return np.concatenate([frames[:count], np.repeat(frames[-1:], max(0, count - len(frames)), axis=0)])
+    file = scratch / f"{clip.clip_id}.mp4"
+    file.write_bytes(clip.open_picture())
+    return Prompt(text=text, video=file)
 
 
 def write_sound(file: Path, wave_CT: npt.NDArray[np.float32], sample_rate_hz: int) -> None:

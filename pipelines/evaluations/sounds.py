@@ -16,7 +16,7 @@ from curation.errors import ArgumentError
 from curation.keys import short_hash
 from curation.tables import write_bytes
 from pipelines.evaluations.heard import HeardStore
-from pipelines.evaluations.made_sounds import Making, PromptKind, make_sounds, trained_seconds, weights_of
+from pipelines.evaluations.made_sounds import Making, PromptKind, holds_model, make_sounds, trained_seconds
 from pipelines.evaluations.sound_scores import Sets, Table, score
 from pipelines.evaluations.sound_sets import RealClip, Sound, made_set, noise_for, real_set, silence_for
 from pipelines.progress import Progress
@@ -130,7 +130,7 @@ def sounds(
     names = _judges(found.dataset, embedder)
     folder = (out or made / "evaluation").resolve()
     making = None
-    if weights_of(made) is not None:
+    if holds_model(made):
         seconds = _length_of(made) if seconds is None else seconds
         making = Making(prompt=prompt, seconds=seconds, steps=steps, guidance=guidance, seed=seed)
     generated = _generated(made, found.clips, making, count=clips, listed=listed, folder=folder)

@@ -29,6 +29,7 @@ from models.codecs.closed_form import MdctPcaConfig
 from models.codecs.codec import load_codec
 from models.training.world import World
 from pipelines.evaluations.made_sounds import Making
+from pipelines.makers.audiox import AudioXMaker
 from pipelines.recipes.data import Encoding, batches_of, data_identity, fitted_codec, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.training.board import watching
@@ -189,7 +190,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
             folder=folder,
             source=sources[0],
             making=Making(seconds=seconds, seed=seed),
-            model_of=_model_of(frozen, recipe.objective.path, world),
+            maker_of=_maker_of(frozen, recipe.objective.path, world),
         )
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         model = train_audiox(
@@ -215,19 +216,19 @@ def _evaluated_as_asked(recipe: AudioXRecipe, options: RunOptions) -> AudioXReci
     return replace(recipe, training=replace(recipe.training, evaluate_every_clips=every))
 
 
-def _model_of(frozen: Frozen, path: str, world: World) -> "Callable[[nn.Module], AudioX]":
+def _maker_of(frozen: Frozen, path: str, world: World) -> "Callable[[nn.Module], AudioXMaker]":
     """Puts the parts of a model around its network while it is trained."""
 
     @cache
     def encoders() -> "ConditionEncoders":
         return frozen.sources.encoders(world.device)
 
-    def model_of(network: "nn.Module") -> AudioX:
+    def maker_of(network: "nn.Module") -> AudioXMaker:
         if not isinstance(network, AudioXNetwork):
             raise TypeError(f"the averaged network is a {type(network).__name__}, not an AudioXNetwork")
-        return AudioX(network, codec=frozen.codec, encoders=encoders(), path=path)
+        return AudioXMaker(AudioX(network, codec=frozen.codec, encoders=encoders(), path=path))
 
-    return model_of
+    return maker_of
 
 
 def _codec(size: Size, dataset: Dataset, options: RunOptions, world: World) -> str:

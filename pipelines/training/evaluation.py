@@ -31,7 +31,7 @@ from pipelines.wiring.listeners import listeners_at_hand, load_listener
 if TYPE_CHECKING:
     from torch import nn
 
-    from models.audiox import AudioX
+    from pipelines.makers.maker import Maker
 
 REAL_SOUNDS = 512
 """Real sounds that samples are compared with. Source: ours; their features take a minute or two on a CPU, once."""
@@ -68,7 +68,7 @@ class SampleEvaluation:
         folder: Of the run.
         clips: The clips whose captions are the prompts, at least one.
         making: How sounds are made.
-        model_of: The whole model around the averaged network.
+        maker_of: The whole model around the averaged network.
         stores: What each listener heard.
         real: Moments of each listener's real features.
     """
@@ -76,19 +76,19 @@ class SampleEvaluation:
     folder: Path
     clips: Sequence[RealClip]
     making: Making
-    model_of: "Callable[[nn.Module], AudioX]"
+    maker_of: "Callable[[nn.Module], Maker]"
     stores: Sequence[HeardStore] = ()
     real: Sequence[Moments] = field(default=())
 
     def __call__(self, state: TrainingState) -> Report:
         """Sounds of the averaged weights as they are now, and `fd_<listener>` and `clap_score` of them."""
         begun = time.perf_counter()
-        model = self.model_of(state.ema.network)
+        maker = self.maker_of(state.ema.network)
         inside = self.folder / "samples" / f"clips-{state.clips_seen:09d}"
-        waves_BCT = make_some(model, self.clips, self.making)
+        waves_BCT = make_some(maker, self.clips, self.making)
         named = [(f"{n:03d}-{clip.clip_id}.wav", clip, self.making) for n, clip in enumerate(self.clips)]
         for (name, _, _), wave_CT in zip(named, waves_BCT, strict=True):
-            write_sound(inside / name, wave_CT, model.codec.sample_rate_hz)
+            write_sound(inside / name, wave_CT, maker.sample_rate_hz)
         write_list(inside, named)
         report: dict[str, float] = {"samples": float(len(named))}
         sounds = made_set(inside, None, self.clips)
@@ -109,7 +109,7 @@ def sample_evaluation(
     folder: Path,
     source: Source,
     making: Making,
-    model_of: "Callable[[nn.Module], AudioX]",
+    maker_of: "Callable[[nn.Module], Maker]",
 ) -> SampleEvaluation:
     """The evaluation of a run; real sounds are heard now, those that were heard before are not heard again.
 
@@ -118,7 +118,7 @@ def sample_evaluation(
         folder: Of the run.
         source: What is trained on, the first of several.
         making: How sounds are made.
-        model_of: The whole model around a network.
+        maker_of: The whole model around a network.
 
     Raises:
         ArgumentError: Too few clips have captions, or a listener cannot be loaded.
@@ -142,7 +142,7 @@ def sample_evaluation(
             raise ArgumentError(f"--judge {name}: {error}") from error
         stores.append(store)
     return SampleEvaluation(
-        folder=folder, clips=captioned, making=making, model_of=model_of, stores=stores, real=moments
+        folder=folder, clips=captioned, making=making, maker_of=maker_of, stores=stores, real=moments
     )
 
 

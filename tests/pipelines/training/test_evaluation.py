@@ -18,6 +18,7 @@ from models.metrics.frechet import Moments, frechet_distance
 from models.training.loop import Watchers
 from pipelines.evaluations.made_sounds import Making
 from pipelines.evaluations.sound_sets import made_set
+from pipelines.makers.audiox import AudioXMaker
 from pipelines.training import evaluation as module
 from pipelines.training.evaluation import EvaluationOptions, sample_evaluation, watched
 from pipelines.verbs.train import Machinery, train
@@ -49,7 +50,7 @@ def test_samples_are_made_judged_and_repeatable(
         folder=tmp_path,
         source=Source(dataset=data, generation="train"),
         making=Making(seconds=0.25, steps=2),
-        model_of=lambda network: model,
+        maker_of=lambda network: AudioXMaker(model),
     )
     assert ears.heard == 24
     before = torch.random.get_rng_state()
@@ -82,7 +83,7 @@ def test_without_a_listener_at_hand_sounds_are_still_made(
         folder=tmp_path,
         source=Source(dataset=data, generation="train"),
         making=Making(seconds=0.1, steps=1),
-        model_of=lambda network: model,
+        maker_of=lambda network: AudioXMaker(model),
     )
     assert set(evaluation(state(model, 5))) == {"samples", "evaluation_s"}
     assert len(list((tmp_path / "samples" / "clips-000000005").glob("*.wav"))) == 1
@@ -95,7 +96,7 @@ def test_more_samples_than_captions_are_refused(data: Dataset, model: AudioX, tm
             folder=tmp_path,
             source=Source(dataset=data, generation="train"),
             making=Making(seconds=0.1, steps=1),
-            model_of=lambda network: model,
+            maker_of=lambda network: AudioXMaker(model),
         )
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from curation.errors import ArgumentError
-from pipelines.verbs.generate import Manner, generate
+from pipelines.makers.manner import Manner
+from pipelines.verbs.generate import generate
 from tests.models.audiox.tiny_audiox import save_audiox
 
 QUICK = {"seconds": 0.4, "steps": 2}

@@ -1,0 +1,181 @@
+"""What makes sounds or pictures of prompts, whichever system it is, and how it is found by the folder of its run."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from curation.errors import ArgumentError
+from curation.keys import file_sha256, short_hash
+from models.codecs.codec import RUN_MODEL
+from pipelines.makers.manner import GENERAL, PLAIN, Manner, option_of
+from pipelines.prompts import MEDIA, Prompt
+from pipelines.wiring.devices import UNLOADABLE
+
+Made = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
+"""A sound (C, T) float32, full scale 1, or a picture (H, W, 3) uint8."""
+
+Seed = tuple[int, int]
+OnStep = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class How:
+    """How things are made.
+
+    Args:
+        seconds: Length of sounds that are made, or are listened to, s.
+        steps: Of the solver.
+        guidance: How strongly the prompt is followed; 1 is as learned.
+        manner: What is rarely said.
+    """
+
+    seconds: float
+    steps: int
+    guidance: float
+    manner: Manner = PLAIN
+
+    def but(self, *, seconds: float | None, steps: int | None, guidance: float | None, manner: Manner) -> "How":
+        """This, but for what is given."""
+        return How(
+            seconds=self.seconds if seconds is None else seconds,
+            steps=self.steps if steps is None else steps,
+            guidance=self.guidance if guidance is None else guidance,
+            manner=manner,
+        )
+
+
+class Maker(Protocol):
+    """A loaded model with all that it needs."""
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the sounds that it makes or listens to."""
+
+    def make(
+        self, prompts: Sequence[Prompt], seeds: Sequence[Seed], how: How, on_step: OnStep | None = None
+    ) -> Sequence[Made]:
+        """One thing for each prompt, all at once; each depends on its own prompt and seed alone.
+
+        Raises:
+            ArgumentError: A prompt is of a kind, or a number out of a range, that the model was not made for, a file
+                cannot be read, or what comes out is not finite.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class System:
+    """What is known of a system before its weights are read.
+
+    Args:
+        weights: Patterns of the files of its weights in a model's folder; the first has to be there.
+        load: Gives the maker of a run's or model's folder; raises what loading weights raises.
+        media: What of a prompt it takes beside text.
+        takes_text: Whether it takes text.
+        options: Fields of `Manner` that it takes.
+        makes: Sounds or pictures.
+        usual: Seconds, steps and guidance where nothing is said.
+        check: Refuses prompts that one model of the system cannot take, before its weights are read.
+    """
+
+    weights: tuple[str, ...]
+    load: Callable[[Path], Maker]
+    media: frozenset[str] = frozenset()
+    takes_text: bool = True
+    options: frozenset[str] = frozenset()
+    makes: Literal["sound", "picture"] = "sound"
+    usual: How = How(seconds=4.0, steps=25, guidance=3.0)
+    check: Callable[[Path, Sequence[Prompt], Manner], None] | None = None
+
+    def require(self, name: str, prompts: Sequence[Prompt], manner: Manner) -> None:
+        """Refuses prompts and options that it has no use for.
+
+        Raises:
+            ArgumentError: Which.
+        """
+        useless = sorted(manner.changed().keys() - GENERAL - self.options)
+        if useless:
+            raise ArgumentError(f"a run of {name} knows no {option_of(useless[0])}")
+        for kind in MEDIA:
+            if kind not in self.media and any(getattr(prompt, kind) for prompt in prompts):
+                raise ArgumentError(f"a run of {name} takes no --{kind}")
+        if not self.takes_text and any(prompt.text for prompt in prompts):
+            raise ArgumentError(f"a run of {name} takes no --text")
+
+    def model_in(self, run: Path) -> Path:
+        """The folder with the model: the run's own, or `model` in it.
+
+        Raises:
+            ArgumentError: There is none.
+        """
+        found = model_in(run, self)
+        if found is None:
+            raise ArgumentError(
+                f"{run} holds no trained model ({self.weights[0]}); give the folder of a run that has ended"
+            )
+        return found
+
+    def weights_sha256(self, run: Path) -> str:
+        """Hash of a run's weights, so that what an older model made is not taken for its work."""
+        folder = self.model_in(run)
+        files = sorted({file for pattern in self.weights for file in folder.glob(pattern)})
+        sums = [file_sha256(file) for file in files]
+        return sums[0] if len(sums) == 1 else short_hash(sums, 64)
+
+    def loaded(self, run: Path) -> Maker:
+        """The maker of a run.
+
+        Raises:
+            ArgumentError: It cannot be loaded.
+        """
+        try:
+            return self.load(run)
+        except UNLOADABLE as error:
+            raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
+
+
+SYSTEMS = ("audiox",)
+"""Names of the systems, and of the files beside this one that hold a `SYSTEM`."""
+
+
+def model_in(run: Path, system: System) -> Path | None:
+    """The folder with a model of a system, or None."""
+    places = (run / RUN_MODEL, run)
+    return next((place for place in places if next(place.glob(system.weights[0]), None) is not None), None)
+
+
+def system_named(name: str) -> System:
+    """A system by its name."""
+    found: System = import_module(f"pipelines.makers.{name}").SYSTEM
+    return found
+
+
+def name_of(run: Path) -> str:
+    """Name of the system whose model a folder, or `model` in it, holds; AudioX where it does not say.
+
+    Raises:
+        ArgumentError: It is of a system that is not known.
+    """
+    for place in (run / RUN_MODEL, run):
+        for file, key in (("config.json", "system"), ("model_index.json", "_class_name")):
+            told = _told(place / file, key)
+            if told is not None:
+                name = {"AudioLDM2Pipeline": "audioldm2"}.get(told, told)
+                if name not in SYSTEMS:
+                    raise ArgumentError(f"{place / file} is of {told!r}: known are {', '.join(SYSTEMS)}")
+                return name
+    return SYSTEMS[0]
+
+
+def _told(file: Path, key: str) -> str | None:
+    """What a file of JSON says; None where it says nothing, or is none."""
+    try:
+        told = json.loads(file.read_text(encoding="utf-8")).get(key)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return told if isinstance(told, str) else None
