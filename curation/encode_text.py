@@ -44,6 +44,42 @@ FROM (SELECT key, text, {HASH_SQL} AS input FROM said WHERE trim(text) <> '')
 WHERE (key, input) NOT IN (SELECT (key, input) FROM ({{last}}) WHERE state = 'done')
 GROUP BY key, input ORDER BY key, input"""
 
+TOKEN_COLUMNS = (
+    column("blob", pa.string(), "file below `latents/`"),
+    column("tokens_offset_bytes", pa.int64(), "where the tokens start in it, without padding"),
+    column("tokens_size_bytes", pa.int64(), "their length"),
+    column("tokens", pa.int32(), "number of tokens"),
+    column("token_channels", pa.int32(), "length of a token"),
+)
+"""Where tokens lie; columns of every stage that makes some."""
+
+
+def small_tokens(tokens: np.ndarray, *, by: str, of: str) -> np.ndarray:
+    """Tokens as float16.
+
+    Args:
+        tokens: Any shape.
+        by: What made them, for the error.
+        of: Of what they are, for the error.
+
+    Raises:
+        ValueError: Some are not finite, or beyond the largest number of float16, 65,504.
+    """
+    if not (np.abs(tokens) <= np.finfo(np.float16).max).all():
+        raise ValueError(f"the {by} gave tokens of {of!r} that are no finite float16")
+    return tokens.astype(np.float16)
+
+
+def token_values(folder: str, place: BlobRef) -> dict[str, Any]:
+    """What `TOKEN_COLUMNS` say of tokens (..., L, T) in a blob of a folder below `latents/`."""
+    return {
+        "blob": f"{folder}/{place.blob}",
+        "tokens_offset_bytes": place.offset_bytes,
+        "tokens_size_bytes": place.size_bytes,
+        "tokens": place.shape[-2],
+        "token_channels": place.shape[-1],
+    }
+
 
 class TextEncoder(Protocol):
     """What a frozen text encoder offers to this stage."""
@@ -69,11 +105,7 @@ class EncodeText(Stage):
     GRAIN: ClassVar[Literal["video", "clip"]] = "clip"
     RESULTS: ClassVar[pa.Schema] = table(
         "One row a text of a clip and text encoder; `input` is the first 20 digits of the text's sha256. float16.",
-        column("blob", pa.string(), "file below `latents/`"),
-        column("tokens_offset_bytes", pa.int64(), "where the tokens start in it, without padding"),
-        column("tokens_size_bytes", pa.int64(), "their length"),
-        column("tokens", pa.int32(), "number of tokens"),
-        column("token_channels", pa.int32(), "length of a token"),
+        *TOKEN_COLUMNS,
     )
 
     encoder: Mapping[str, Any]
@@ -105,23 +137,12 @@ class EncodeText(Stage):
                 places.clear()
             new = sorted({row["text"] for row in rows} - places.keys())
             for text, tokens_LT in zip(new, encoder.encode_text(new) if new else (), strict=True):
-                if not (np.abs(tokens_LT) <= np.finfo(np.float16).max).all():
-                    raise ValueError(f"the text encoder gave tokens of {text!r} that are no finite float16")
-                places[text] = writer.append(tokens_LT.astype(np.float16))
+                places[text] = writer.append(small_tokens(tokens_LT, by="text encoder", of=text))
             writer.sync()
-            return [self._outcome(row["key"], places[row["text"]]) for row in rows]
+            folder = f"text-{self.folder_name}"
+            return [Outcome(key=row["key"], values=token_values(folder, places[row["text"]])) for row in rows]
 
         return work
-
-    def _outcome(self, key: str, place: BlobRef) -> Outcome:
-        values = {
-            "blob": f"text-{self.folder_name}/{place.blob}",
-            "tokens_offset_bytes": place.offset_bytes,
-            "tokens_size_bytes": place.size_bytes,
-            "tokens": place.shape[0],
-            "token_channels": place.shape[1],
-        }
-        return Outcome(key=key, values=values)
 
 
 def pending_texts(dataset: Dataset, stage: EncodeText, said: pa.Table) -> pa.Table:

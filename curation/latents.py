@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from curation.blobs import Array, BlobReader, BlobRef
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
+from curation.heard import HeardTokens
 from curation.selections.where import clips_where
 from curation.shards.batches import Indices
 from curation.shards.reader import Shards
@@ -78,12 +79,15 @@ class Extras:
         teachers: Name of vectors of sounds, as given to `embed`; None: none.
         tokens: Name of the tokens of texts, as given to `encode`; None: none.
         said: Name of vectors, as given to `embed`, of which a sample has that of its text; None: none.
+        heard: Name of the tokens of sounds, as given to `encode --listener`; spans then start where their windows do.
+            None: none.
     """
 
     before: bool = False
     teachers: str | None = None
     tokens: str | None = None
     said: str | None = None
+    heard: str | None = None
 
 
 class Latents(Protocol):
@@ -214,6 +218,7 @@ class LatentClips:
         teachers: Vectors of the wanted clips; None: none.
         tokens: Of the wanted clips' texts; None: none.
         said: Vectors of the wanted clips' texts; None: none.
+        heard: Tokens of the wanted clips' sounds; None: none.
     """
 
     def __init__(
@@ -225,9 +230,10 @@ class LatentClips:
         teachers: Teachers | None = None,
         tokens: TextTokens | None = None,
         said: TextVectors | None = None,
+        heard: HeardTokens | None = None,
     ) -> None:
         self._members, self._latents, self._has_before = members, latents, before
-        self._teachers, self._tokens, self._said = teachers, tokens, said
+        self._teachers, self._tokens, self._said, self._heard = teachers, tokens, said, heard
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
 
     @classmethod
@@ -284,15 +290,29 @@ class LatentClips:
             teachers=None if extras.teachers is None else Teachers.of(dataset, extras.teachers, wanted),
             tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
             said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
+            heard=None if extras.heard is None else HeardTokens.of(dataset, extras.heard, wanted),
         )
 
     def __len__(self) -> int:
         return len(self._members.wanted)
 
+    def check(self, lengths: Lengths) -> None:
+        """See that what was heard was heard in windows as long as samples.
+
+        Raises:
+            ArgumentError: It was not.
+        """
+        if self._heard is not None:
+            self._heard.check([frames / lengths.latent_rate_hz for frames in lengths.latent_frames])
+
     def draw(self, clip: int, lengths: Lengths, bucket: int, rng: np.random.Generator) -> "Drawn":
         """Draw a span of a clip and one of its texts, and say that they will be read soon."""
         number, length = int(self._members.wanted[clip]), lengths.latent_frames[bucket]
-        start = int(rng.integers(int(self.latent_frames[clip]) - length + 1))
+        if self._heard is None:
+            start = int(rng.integers(int(self.latent_frames[clip]) - length + 1))
+        else:
+            start = length * int(rng.integers(min(int(self.latent_frames[clip]) // length, self._heard.windows[clip])))
+            self._heard.expect(clip, start // length)
         nth = int(rng.integers(len(self._members.texts[number])))
         self._latents.expect(number)
         if self._has_before and (earlier := self._earlier(number, length - start)) is not None:
@@ -306,7 +326,7 @@ class LatentClips:
 
         Returns:
             `key`, `text`, `latents` (F, D) and `frames` (N, H, W, 3) or None. Where asked for, `before` (F, D) or None,
-            `teachers` (S,) or None, `tokens` (L, T), and `said` (S,).
+            `teachers` (S,) or None, `tokens` (L, T), `said` (S,), and `heard` (L, W).
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
         shown = start * lengths.frames_of_latent + np.arange(drawn.pictures)
@@ -325,6 +345,8 @@ class LatentClips:
             sample["tokens"] = self._tokens.read(drawn.clip, drawn.nth)
         if self._said is not None:
             sample["said"] = self._said.read(drawn.clip, drawn.nth)
+        if self._heard is not None:
+            sample["heard"] = self._heard.read(drawn.clip, drawn.start // drawn.length)
         return sample
 
     def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:

@@ -60,6 +60,8 @@ class Samples:
 
     def __init__(self, sources: Sequence[Source], clips: Sequence[LatentClips], lengths: Lengths) -> None:
         self.sources, self.lengths, self._clips = tuple(sources), lengths, tuple(clips)
+        for one in self._clips:
+            one.check(lengths)
         edges = np.asarray(lengths.latent_frames)
         bucket_of = [np.searchsorted(edges, clips.latent_frames, side="right") - 1 for clips in self._clips]
         self.too_short = int(sum((buckets < 0).sum() for buckets in bucket_of))
@@ -171,8 +173,8 @@ class Samples:
             `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
             (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
             Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
-            `has_teachers`, `said` (B, S) float32, zeros where a text is blank, and, unless every text is blank,
-            `tokens` (B, L, T) float16 with `token_lengths`, B integers.
+            `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, and, unless
+            every text is blank, `tokens` (B, L, T) float16 with `token_lengths`, B integers.
         """
         places = plan.batch(number)
         bucket = self._filled[places.bucket]
@@ -195,8 +197,9 @@ class Samples:
             if name in drawn[0]:
                 found = [sample[name] for sample in drawn]
                 batch[name], batch[f"has_{name}"] = _filled(found), np.array([one is not None for one in found])
-        if "said" in drawn[0]:
-            batch["said"] = np.stack([sample["said"] for sample in drawn])
+        for name in ("said", "heard"):
+            if name in drawn[0]:
+                batch[name] = np.stack([sample[name] for sample in drawn])
         tokens = [sample["tokens"] for sample in drawn if "tokens" in sample]
         if any(one.size for one in tokens):
             batch["tokens"], batch["token_lengths"] = _padded(tokens)

@@ -25,6 +25,7 @@ STAGES = (
     "embed_text",
     "encode",
     "encode_text",
+    "encode_sound",
 )
 """The order in which stages are shown: the way the data flow."""
 

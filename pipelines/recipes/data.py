@@ -33,6 +33,7 @@ from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from models.training.world import World
 from pipelines.runner import Job, run
 from pipelines.wiring.codecs import encode_stage, load_numpy_codec
+from pipelines.wiring.language_of_audio import LOA_FACTOR, encode_sound_stage
 from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage
 
 FITTING_CLIPS = 256
@@ -91,6 +92,9 @@ def data_identity(sources: Sequence[Source], *, seconds: float, extras: Extras |
     if extras is not None and extras.said is not None:
         facts = [source.dataset.current_facts("embed_text").get(extras.said) for source in sources]
         identity["said"] = [None if folder is None else folder.name for folder in facts]
+    if extras is not None and extras.heard is not None:
+        facts = [source.dataset.current_facts("encode_sound").get(extras.heard) for source in sources]
+        identity["heard"] = [None if folder is None else folder.name for folder in facts]
     return identity
 
 
@@ -150,6 +154,9 @@ class Encoding:
         frame_rate_hz: Pictures a second.
         frame_size_px: Their side, px.
         text: What encodes their texts; None: nothing does.
+        listener: An AudioMAE by run, file, folder or name, whose language of audio is kept of windows as long as a
+            sample; None: none.
+        loa_factor: Of the language of audio: 8 for sounds and music, 1 for speech.
     """
 
     codec: str
@@ -157,6 +164,8 @@ class Encoding:
     frame_rate_hz: float
     frame_size_px: int
     text: EncoderSource | None = None
+    listener: str | None = None
+    loa_factor: int = LOA_FACTOR
 
     def stage(self, dataset: Dataset) -> Encode:
         """The stage that makes it of a dataset's clips."""
@@ -180,6 +189,15 @@ class Encoding:
             queue = partial(_pending_texts, source, texts)
             run(source.dataset, Job(stage=texts, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
 
+    def listen(self, sources: Sequence[Source], window_s: float) -> None:
+        """Hear what is pending of the clips of some datasets, in windows of so many seconds, if there is a listener."""
+        for dataset in {source.dataset.path: source.dataset for source in sources}.values():
+            if self.listener is not None:
+                stage = encode_sound_stage(
+                    dataset, self.listener, window_s=window_s, factor=self.loa_factor, called=self.name
+                )
+                run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
+
 
 def _pending_texts(source: Source, stage: EncodeText) -> pa.Table:
     said = Members.of(source.dataset, source.generation, source.where).said()
@@ -202,13 +220,15 @@ def latent_samples(
         encoding: What clips are encoded to.
         seconds: Lengths of samples, s.
         world: The processes that train together.
-        extras: What samples have beside; tokens of texts they have where the encoding makes such.
+        extras: What samples have beside; tokens of texts and of sounds they have where the encoding makes such.
         raw: Encode nothing beforehand: sounds and pictures of the shards are decoded, and sounds encoded, as they are
             drawn.
 
     Raises:
         ArgumentError: Something that is asked for is missing, or no clip is long enough.
     """
+    if encoding.listener is not None and len(seconds) != 1:
+        raise ArgumentError(f"what is heard belongs to samples of one length, not of {list(seconds)} s")
     loaded = load_numpy_codec(encoding.codec, str(world.device) if raw else "cpu")
     rate_hz = loaded.codec.latent_rate_hz
     lengths = Lengths(
@@ -216,6 +236,12 @@ def latent_samples(
         latent_rate_hz=rate_hz,
         frame_rate_hz=encoding.frame_rate_hz,
     )
+    extras = extras or Extras()
+    if encoding.listener is not None:
+        extras = replace(extras, heard=encoding.name)
+    if world.is_first:
+        encoding.listen(sources, lengths.latent_frames[0] / rate_hz)
+    world.wait()
     if raw:
         return Samples.open_raw(
             sources,
@@ -228,7 +254,7 @@ def latent_samples(
     if world.is_first:
         encoding.run(sources)
     world.wait()
-    extras = replace(extras or Extras(), tokens=None if encoding.text is None else encoding.name)
+    extras = replace(extras, tokens=None if encoding.text is None else encoding.name)
     return Samples.open(sources, latents=encoding.name, lengths=lengths, extras=extras)
 
 

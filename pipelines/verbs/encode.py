@@ -1,17 +1,24 @@
-"""`foundsound encode`: every cut clip as latents, once; and what that will take, before it is begun."""
+"""`foundsound encode`: every cut clip as latents, once, with its captions and what a listener hears as tokens.
+
+And what that will take, before it is begun.
+"""
 
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from curation.dataset import Dataset
 from curation.encode import Encode
+from curation.encode_sound import EncodeSound
 from curation.encode_text import EncodeText
 from curation.errors import ArgumentError
 from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.codecs import encode_stage
+from pipelines.wiring.language_of_audio import LOA_FACTOR, encode_sound_stage
 from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage, text_source
 
 BATCH = 32
@@ -37,6 +44,8 @@ class EncodePlan:
         frames_bytes: Of a clip's pictures, on average.
         pending_texts: Texts that are to be encoded.
         tokens_bytes: Of a text, on average.
+        pending_sounds: Clips that are to be listened to.
+        heard_bytes: Of a clip's windows, on average.
     """
 
     pending: int
@@ -45,11 +54,14 @@ class EncodePlan:
     frames_bytes: float
     pending_texts: int = 0
     tokens_bytes: float = 0.0
+    pending_sounds: int = 0
+    heard_bytes: float = 0.0
 
     @property
     def total_bytes(self) -> float:
         """Of all that are pending."""
-        return self.pending * (self.latents_bytes + self.frames_bytes) + self.pending_texts * self.tokens_bytes
+        of_clips = self.pending * (self.latents_bytes + self.frames_bytes)
+        return of_clips + self.pending_texts * self.tokens_bytes + self.pending_sounds * self.heard_bytes
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers, bytes."""
@@ -60,14 +72,18 @@ class EncodePlan:
             "frames_bytes": self.frames_bytes,
             "pending_texts": self.pending_texts,
             "tokens_bytes": self.tokens_bytes,
+            "pending_sounds": self.pending_sounds,
+            "heard_bytes": self.heard_bytes,
             "total_bytes": self.total_bytes,
         }
 
     def __str__(self) -> str:
-        if not self.pending and not self.pending_texts:
+        if not self.pending and not self.pending_texts and not self.pending_sounds:
             return "every clip is encoded"
         kept = f"{_size(self.latents_bytes)} of latents and {_size(self.frames_bytes)} of pictures a clip"
         texts = f", {self.pending_texts} texts of {_size(self.tokens_bytes)}" if self.pending_texts else ""
+        if self.pending_sounds:
+            texts += f", {self.pending_sounds} sounds to hear of {_size(self.heard_bytes)}"
         tokens = f"CLIP's tokens would add {_size(CLIP_TOKENS_BYTES)} a clip, {_size(CLIP_TOKENS_BYTES * self.pending)}"
         return (
             f"{self.pending} clips to encode: {kept} (measured on {self.probed}){texts}, {_size(self.total_bytes)} in "
@@ -83,8 +99,10 @@ def _size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def planned(dataset: Dataset, stage: Encode, texts: EncodeText | None = None) -> EncodePlan:
-    """Encode a few pending clips and texts into a folder that goes again, and say what all will take.
+def planned(
+    dataset: Dataset, stage: Encode, texts: EncodeText | None = None, sounds: EncodeSound | None = None
+) -> EncodePlan:
+    """Encode a few pending clips and texts, and hear a few, into a folder that goes again, and say what all will take.
 
     Raises:
         ArgumentError: Nothing has been cut yet.
@@ -107,18 +125,47 @@ def planned(dataset: Dataset, stage: Encode, texts: EncodeText | None = None) ->
         probed=len(values),
         latents_bytes=latents / count,
         frames_bytes=(written - latents) / count,
-        **({} if texts is None else _planned_texts(dataset, texts)),
+        **({} if texts is None else _planned_tokens(dataset, texts, "pending_texts", "tokens_bytes")),
+        **({} if sounds is None else _planned_tokens(dataset, sounds, "pending_sounds", "heard_bytes")),
     )
 
 
-def _planned_texts(dataset: Dataset, stage: EncodeText) -> dict[str, Any]:
-    """What the texts add to a plan; equal ones of a worker are kept once, which is not counted."""
-    pending = dataset.pending(stage)
-    rows = pending.slice(0, PROBED).to_pylist()
+def _planned_tokens(dataset: Dataset, stage: EncodeText | EncodeSound, pending: str, mean_bytes: str) -> dict[str, Any]:
+    """What tokens add to a plan; equal texts of a worker are kept once, which is not counted."""
+    wanted = dataset.pending(stage)
+    rows = wanted.slice(0, PROBED).to_pylist()
     with tempfile.TemporaryDirectory() as folder:
         outcomes = replace(stage, blobs=Path(folder)).open()(rows) if rows else []
     written = sum(outcome.values["tokens_size_bytes"] for outcome in outcomes)
-    return {"pending_texts": pending.num_rows, "tokens_bytes": written / max(len(outcomes), 1)}
+    return {pending: wanted.num_rows, mean_bytes: written / max(len(outcomes), 1)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listening:
+    """What a listener hears of clips, beside their latents.
+
+    Args:
+        listener: An AudioMAE by run, file, folder or name on the Hub, whose language of audio is kept of every clip.
+        window_s: Length of a window, s, that of training samples; all that it hears at once when not given.
+        loa_factor: Of the language of audio: 8 for sounds and music, 1 for speech.
+    """
+
+    listener: str | None = None
+    window_s: float | None = None
+    loa_factor: int = LOA_FACTOR
+
+    def __post_init__(self) -> None:
+        if self.listener is None and (self.window_s is not None or self.loa_factor != LOA_FACTOR):
+            raise ArgumentError("--window-s and --loa-factor say how --listener listens; give one")
+
+    def stage(self, dataset: Dataset, called: str) -> EncodeSound | None:
+        """The stage that does it; None without a listener."""
+        if self.listener is None:
+            return None
+        return encode_sound_stage(dataset, self.listener, window_s=self.window_s, factor=self.loa_factor, called=called)
+
+
+NOTHING_HEARD = Listening()
 
 
 def encode(
@@ -130,6 +177,7 @@ def encode(
     frame_rate_hz: float = 5.0,
     frame_size_px: int = 32,
     text_encoder: str | None = None,
+    listening: Annotated[Listening, Parameter(name="*")] = NOTHING_HEARD,
     workers: int | None = None,
     address: str | None = None,
     follow: bool = False,
@@ -144,6 +192,7 @@ def encode(
         frame_rate_hz: Pictures kept a second.
         frame_size_px: Their side, px.
         text_encoder: A CLAP or T5 by name on the Hub or by folder, by which captions are encoded too, once each.
+        listening: What a listener hears of clips.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
         follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
@@ -152,10 +201,13 @@ def encode(
     opened = Dataset(dataset)
     stage = encode_stage(opened, codec, called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
     texts = None if text_encoder is None else encode_text_stage(opened, text_source(text_encoder), called=name)
+    sounds = listening.stage(opened, name)
     if plan:
-        return planned(opened, stage, texts)
+        return planned(opened, stage, texts, sounds)
     result = run_of_clips(opened, stage, batch=BATCH, workers=workers, address=address, follow=follow)
-    if texts is None:
-        return result
-    more = run_of_clips(opened, texts, batch=TEXTS_AT_ONCE, workers=workers, address=address)
-    return StageResult.of(opened, result.tally.plus(more.tally), stage.NAME, texts.NAME)
+    tally, names = result.tally, [stage.NAME]
+    for more, batch in ((texts, TEXTS_AT_ONCE), (sounds, BATCH)):
+        if more is not None:
+            tally = tally.plus(run_of_clips(opened, more, batch=batch, workers=workers, address=address).tally)
+            names.append(more.NAME)
+    return StageResult.of(opened, tally, *names)

@@ -1,0 +1,110 @@
+"""What a frozen listener heard in the windows of clips, read beside their latents; the stage `encode_sound` wrote it.
+
+Any thread may read.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from curation.blobs import Array, BlobReader, BlobRef
+from curation.dataset import Dataset
+from curation.errors import ArgumentError, DatasetError
+from curation.stored_conditions import numbers
+
+_HEARD = """
+SELECT heard.* FROM clip LEFT JOIN (
+    SELECT encode_sound.* FROM encode_sound JOIN cut
+        ON cut.key = encode_sound.key AND encode_sound.input = cut.audio_sha256
+    WHERE encode_sound.label = $label AND encode_sound.state = 'done'
+) AS heard USING (key) ORDER BY clip.number"""
+
+SAME_LENGTH_S = 1e-6
+"""How far a window and a sample may differ. Source: ours; a tenth of a sample of sound."""
+
+
+class HeardTokens:
+    """Tokens of the windows of some clips.
+
+    Args:
+        reader: Of the blobs.
+        table: A row a clip: the columns of the stage `encode_sound`.
+
+    Raises:
+        DatasetError: The windows differ in length, or their tokens in shape.
+    """
+
+    def __init__(self, reader: BlobReader, table: pa.Table) -> None:
+        self._reader = reader
+        blobs = table["blob"].combine_chunks().dictionary_encode()
+        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
+        self._offset = numbers(table["tokens_offset_bytes"])
+        self.windows = numbers(table["windows"])
+        """How many each clip has."""
+        kinds = table.group_by(["window_s", "tokens", "token_channels"]).aggregate([]).to_pylist()
+        if len(kinds) > 1:
+            raise DatasetError(f"what was heard has windows of several kinds: {kinds}")
+        self.window_s = float(kinds[0]["window_s"]) if kinds else 0.0
+        self.tokens = int(kinds[0]["tokens"]) if kinds else 0
+        self.width = int(kinds[0]["token_channels"]) if kinds else 0
+
+    @classmethod
+    def of(cls, dataset: Dataset, called: str, keys: pa.Array) -> "HeardTokens":
+        """What was heard in some clips.
+
+        Args:
+            dataset: The dataset.
+            called: Name of the tokens, that of the latents.
+            keys: clip_ids.
+
+        Raises:
+            ArgumentError: It was not encoded, or not for some clip.
+        """
+        line = "run `foundsound encode` with --listener first"
+        if called not in dataset.current_facts("encode_sound"):
+            raise ArgumentError(f"{dataset.path} has no tokens {called!r} of sounds; {line}")
+        with dataset.connect() as connection:
+            connection.register("clip", pa.table({"key": keys, "number": np.arange(len(keys))}))
+            table = connection.sql(_HEARD, params={"label": called}).to_arrow_table()
+        missing = keys.filter(pc.is_null(table["key"].combine_chunks()))
+        if len(missing):
+            raise ArgumentError(
+                f"{len(missing)} of {len(keys)} clips of {dataset.path} have no tokens {called!r} of their sounds, "
+                f"{missing[0]} among them; {line}"
+            )
+        return cls(BlobReader(dataset.root("latents")), table)
+
+    def check(self, lengths_s: Sequence[float]) -> None:
+        """See that samples are as long as the windows.
+
+        Args:
+            lengths_s: Of samples, s.
+
+        Raises:
+            ArgumentError: Some are not.
+        """
+        wrong = [length_s for length_s in lengths_s if abs(length_s - self.window_s) > SAME_LENGTH_S]
+        if wrong:
+            raise ArgumentError(
+                f"samples of {wrong[0]:g} s cannot be trained on what was heard in windows of {self.window_s:g} s; run "
+                f"`foundsound encode` with --listener and --window-s {wrong[0]:g} first"
+            )
+
+    def expect(self, clip: int, window: int) -> None:
+        """Say that the tokens of a window of a clip will be read soon."""
+        self._reader.expect(self._ref(clip, window))
+
+    def read(self, clip: int, window: int) -> Array:
+        """The tokens of a window of a clip, (L, W) float16."""
+        return self._reader.read(self._ref(clip, window))
+
+    def _ref(self, clip: int, window: int) -> BlobRef:
+        size_bytes = self.tokens * self.width * 2
+        return BlobRef(
+            blob=self._blobs[self._blob[clip]],
+            offset_bytes=int(self._offset[clip]) + window * size_bytes,
+            shape=(self.tokens, self.width),
+            dtype="<f2",
+        )
