@@ -23,9 +23,10 @@ from benchmarks import Measured
 from curation.blobs import BlobReader, BlobWriter
 from curation.dataset import Dataset
 from curation.encode import pack_jpegs
-from curation.latents import LatentClips, Lengths, Members, StoredLatents
+from curation.latents import LatentClips, Lengths, Members
 from curation.samples import Samples, Source
 from curation.stored_conditions import TextTokens
+from curation.stored_latents import StoredLatents
 
 FRAMES, CHANNELS = 215, 64
 """Of 10 s as Oobleck has them at 44.1 kHz: 27,520 bytes in float16."""

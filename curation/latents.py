@@ -4,16 +4,14 @@ Of a clip a span is drawn; the arrays are gathered from blobs through memory map
 pictures only what was stored as JPEG. Where nothing was encoded, `curation/raw_latents.py` stands in.
 """
 
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.blobs import Array, BlobReader, BlobRef
+from curation.blobs import Array, BlobReader
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.heard import HeardTokens
@@ -21,6 +19,8 @@ from curation.selections.where import clips_where
 from curation.shards.batches import Indices
 from curation.shards.reader import Shards
 from curation.stored_conditions import Teachers, TextTokens, TextVectors, numbers
+from curation.stored_latents import Latents, StoredLatents
+from curation.stored_neighbours import NeighboursWanted, StoredNeighbours
 
 _CLIPS = """
 SELECT key, CASE WHEN len(said.captions) > 0 THEN said.captions WHEN len(said.labels) > 0 THEN said.labels
@@ -81,6 +81,7 @@ class Extras:
         said: Name of vectors, as given to `embed`, of which a sample has that of its text; None: none.
         heard: Name of the tokens of sounds, as given to `encode --listener`; spans then start where their windows do.
             None: none.
+        neighbours: The nearest clips of its text; None: none.
     """
 
     before: bool = False
@@ -88,74 +89,7 @@ class Extras:
     tokens: str | None = None
     said: str | None = None
     heard: str | None = None
-
-
-class Latents(Protocol):
-    """The latents and pictures of the clips of a generation, by their number in it. Any thread may read."""
-
-    latent_frames: Indices
-    """How many each clip has; -1 where it has none."""
-
-    def expect(self, clip: int) -> None:
-        """Say that a clip will be read soon."""
-
-    def moments(self, clip: int) -> tuple[Array, Array | None]:
-        """Means and spreads of a clip's latents, (F, D) float16 each; no spreads where the latents are certain."""
-
-    def pictures(self, clip: int, wanted: Indices) -> Array | None:
-        """Some of a clip's pictures, (N, H, W, 3) uint8, the last one where it has fewer; None where it has none."""
-
-
-class StoredLatents:
-    """What the stage `encode` wrote.
-
-    Args:
-        reader: Of the blobs.
-        table: A row a clip: the columns of the stage `encode`, null where it was not encoded.
-    """
-
-    def __init__(self, reader: BlobReader, table: pa.Table) -> None:
-        self._reader = reader
-        blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
-        self.latent_frames = numbers(table["latent_frames"])
-        self._places = {
-            name: numbers(table[name]) if name in table.column_names else np.full(len(table), -1)  # an older dataset
-            for name in (
-                "latent_channels", "latents_offset_bytes", "std_offset_bytes",
-                "frames", "frames_offset_bytes", "frames_size_bytes", "frame_size_px",
-            )
-        }  # fmt: skip
-
-    def expect(self, clip: int) -> None:
-        """Have the system begin to read a clip's latents."""
-        self._reader.expect(self._latents(clip, "latents_offset_bytes"))
-
-    def moments(self, clip: int) -> tuple[Array, Array | None]:
-        """Means and spreads of a clip's latents, as they lie in the file."""
-        mean = self._reader.read(self._latents(clip, "latents_offset_bytes"))
-        if self._places["std_offset_bytes"][clip] < 0:
-            return mean, None
-        return mean, self._reader.read(self._latents(clip, "std_offset_bytes"))
-
-    def pictures(self, clip: int, wanted: Indices) -> Array | None:
-        """Some of a clip's pictures; None where it has none."""
-        count, side = int(self._places["frames"][clip]), int(self._places["frame_size_px"][clip])
-        if count < 1:
-            return None
-        shown = np.minimum(wanted, count - 1)
-        if self._places["frames_size_bytes"][clip] < 0:
-            raw = self._reader.read(self._ref(clip, "frames_offset_bytes", (count, side, side, 3), "|u1"))
-            return np.asarray(raw[shown])
-        size = int(self._places["frames_size_bytes"][clip])
-        return decode_jpegs(self._reader.read(self._ref(clip, "frames_offset_bytes", (size,), "|u1")), shown)
-
-    def _latents(self, clip: int, offset: str) -> BlobRef:
-        return self._ref(clip, offset, (int(self.latent_frames[clip]), int(self._places["latent_channels"][clip])))
-
-    def _ref(self, clip: int, offset: str, shape: tuple[int, ...], dtype: str = "<f2") -> BlobRef:
-        blob = self._blobs[self._blob[clip]]
-        return BlobRef(blob=blob, offset_bytes=int(self._places[offset][clip]), shape=shape, dtype=dtype)
+    neighbours: NeighboursWanted | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,6 +153,7 @@ class LatentClips:
         tokens: Of the wanted clips' texts; None: none.
         said: Vectors of the wanted clips' texts; None: none.
         heard: Tokens of the wanted clips' sounds; None: none.
+        neighbours: Of the wanted clips' texts; None: none.
     """
 
     def __init__(
@@ -231,9 +166,11 @@ class LatentClips:
         tokens: TextTokens | None = None,
         said: TextVectors | None = None,
         heard: HeardTokens | None = None,
+        neighbours: StoredNeighbours | None = None,
     ) -> None:
         self._members, self._latents, self._has_before = members, latents, before
         self._teachers, self._tokens, self._said, self._heard = teachers, tokens, said, heard
+        self._neighbours = neighbours
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
 
     @classmethod
@@ -283,6 +220,7 @@ class LatentClips:
             ArgumentError: Some have no such vectors or tokens.
         """
         wanted = members.keys.take(pa.array(members.wanted))
+        near = extras.neighbours
         return cls(
             members,
             latents,
@@ -291,6 +229,7 @@ class LatentClips:
             tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
             said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
             heard=None if extras.heard is None else HeardTokens.of(dataset, extras.heard, wanted),
+            neighbours=None if near is None else StoredNeighbours.of(dataset, near, members.said()),
         )
 
     def __len__(self) -> int:
@@ -319,6 +258,8 @@ class LatentClips:
             self._latents.expect(earlier)
         if self._tokens is not None:
             self._tokens.expect(clip, nth)
+        if self._neighbours is not None:
+            self._neighbours.expect(clip, nth)
         return Drawn(clip=clip, start=start, length=length, pictures=lengths.pictures(bucket), nth=nth, rng=rng)
 
     def sample(self, drawn: "Drawn", lengths: Lengths) -> dict[str, Any]:
@@ -326,7 +267,8 @@ class LatentClips:
 
         Returns:
             `key`, `text`, `latents` (F, D) and `frames` (N, H, W, 3) or None. Where asked for, `before` (F, D) or None,
-            `teachers` (S,) or None, `tokens` (L, T), `said` (S,), and `heard` (L, W).
+            `teachers` (S,) or None, `tokens` (L, T), `said` (S,), `heard` (L, W), and
+            `neighbours`, a `Neighbourhood`.
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
         shown = start * lengths.frames_of_latent + np.arange(drawn.pictures)
@@ -347,6 +289,8 @@ class LatentClips:
             sample["said"] = self._said.read(drawn.clip, drawn.nth)
         if self._heard is not None:
             sample["heard"] = self._heard.read(drawn.clip, drawn.start // drawn.length)
+        if self._neighbours is not None:
+            sample["neighbours"] = self._neighbours.read(drawn.clip, drawn.nth)
         return sample
 
     def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:
@@ -395,18 +339,3 @@ def _span(moments: tuple[Array, Array | None], begin: int, end: int, rng: np.ran
     if std is None:
         return mean
     return np.asarray(mean + std[begin:end] * rng.standard_normal(mean.shape, dtype=np.float32))
-
-
-def decode_jpegs(packed: Array, which: Sequence[int] | Indices) -> Array:
-    """Some of the pictures that `curation.encode.pack_jpegs` packed: (N, H, W, 3) uint8; each decoded once."""
-    from PIL import Image
-
-    count = int(packed[:4].view("<u4")[0])
-    ends = packed[4 : 4 + 4 * count].view("<u4")
-    begins = np.concatenate([[0], ends[:-1]])
-    content = packed[4 + 4 * count :]
-    decoded = {
-        int(one): np.asarray(Image.open(io.BytesIO(content[begins[one] : ends[one]].tobytes())))
-        for one in sorted({int(one) for one in which})
-    }
-    return np.stack([decoded[int(one)] for one in which])

@@ -19,6 +19,7 @@ from curation.latents import Extras, LatentClips, Lengths, Members
 from curation.raw_latents import RawLatents
 from curation.shards.batches import BatchPlan, Indices
 from curation.shards.reader import Shards
+from curation.stored_neighbours import side_by_side
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,8 +174,9 @@ class Samples:
             `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
             (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
             Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
-            `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, and, unless
-            every text is blank, `tokens` (B, L, T) float16 with `token_lengths`, B integers.
+            `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, what
+            `side_by_side` gives of neighbours, and, unless every text is blank, `tokens` (B, L, T) float16 with
+            `token_lengths`, B integers.
         """
         places = plan.batch(number)
         bucket = self._filled[places.bucket]
@@ -200,6 +202,8 @@ class Samples:
         for name in ("said", "heard"):
             if name in drawn[0]:
                 batch[name] = np.stack([sample[name] for sample in drawn])
+        if "neighbours" in drawn[0]:
+            batch |= side_by_side([sample["neighbours"] for sample in drawn])
         tokens = [sample["tokens"] for sample in drawn if "tokens" in sample]
         if any(one.size for one in tokens):
             batch["tokens"], batch["token_lengths"] = _padded(tokens)

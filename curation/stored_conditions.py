@@ -20,16 +20,22 @@ SELECT embed.* FROM clip LEFT JOIN (
     WHERE embed.label = $label AND embed.state <> 'pending'
 ) AS embed USING (key) ORDER BY clip.number"""
 
-_OF_TEXTS = f"""
-SELECT made.* EXCLUDE (key, input)
-FROM (SELECT *, {HASH_SQL} AS input FROM said) AS said
-LEFT JOIN ({{last}}) AS made ON made.key = said.key AND made.input = said.input AND made.state = 'done'
-ORDER BY said.number"""
+_HASHED = f"SELECT key, {HASH_SQL} AS input FROM said ORDER BY number"
+
+_OF_HASHES = """
+SELECT made.* EXCLUDE (key, input) FROM asked
+LEFT JOIN ({last}) AS made ON made.key = asked.key AND made.input = asked.input AND made.state = 'done'
+ORDER BY asked.number"""
 
 
 def numbers(column: pa.ChunkedArray | pa.Array) -> Indices:
     """A column as int64; -1 where it is null."""
     return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), -1).to_numpy())
+
+
+def is_blank(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Where texts say nothing."""
+    return pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0)
 
 
 class Teachers:
@@ -126,6 +132,28 @@ class TextTokens:
         )
         return cls(BlobReader(dataset.root("latents")), table, _firsts(said))
 
+    @classmethod
+    def of_hashes(cls, dataset: Dataset, called: str, asked: pa.Table) -> "TextTokens":
+        """The tokens of some texts that are known by their hashes, each as if it were the only one of a clip.
+
+        Args:
+            dataset: The dataset.
+            called: Name of the tokens, that of the latents.
+            asked: `key` and `input`, the hash of the text.
+
+        Raises:
+            ArgumentError: They were not made, or not for some text.
+        """
+        table = _of_hashes(dataset, "encode_text", called, asked)
+        if table["blob"].null_count:
+            key = asked["key"].filter(pc.is_null(table["blob"]))[0]
+            raise ArgumentError(
+                f"{table['blob'].null_count} of {len(asked)} texts of neighbours in {dataset.path} have no tokens "
+                f"{called!r}, one of clip {key} among them: captions were chosen anew since; run `foundsound select` "
+                "and `foundsound neighbours` again, then `foundsound encode` with --text-encoder"
+            )
+        return cls(BlobReader(dataset.root("latents")), table, np.arange(len(asked)))
+
     def expect(self, clip: int, nth: int) -> None:
         """Say that the tokens of one of a clip's texts will be read soon."""
         if (ref := self._ref(clip, nth)) is not None:
@@ -214,14 +242,22 @@ def _of_texts(dataset: Dataset, stage: str, called: str, said: pa.Table, *, kind
     """
     if called not in dataset.current_facts(stage):
         raise ArgumentError(f"{dataset.path} has no {kind} {called!r} of texts; {line}")
-    with dataset.connect("") as connection:
-        connection.register("said", said.append_column("number", pa.array(np.arange(len(said)))))
-        table = connection.sql(_OF_TEXTS.format(last=last_sql(dataset, stage, called))).to_arrow_table()
-    blank = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(said["text"])), 0)
-    missing = said["key"].filter(pc.and_not(pc.is_null(table["blob"]), blank))
+    table = _of_hashes(dataset, stage, called, dataset.sql(_HASHED, said=_numbered(said)))
+    missing = said["key"].filter(pc.and_not(pc.is_null(table["blob"]), is_blank(said["text"])))
     if len(missing):
         raise ArgumentError(
             f"{len(missing)} of {len(said)} texts of {dataset.path} have no {kind} {called!r}, one of clip "
             f"{missing[0]} among them; {line}"
         )
     return table
+
+
+def _of_hashes(dataset: Dataset, stage: str, called: str, asked: pa.Table) -> pa.Table:
+    """What a stage last made of some texts of clips, a row each, null where it made nothing."""
+    with dataset.connect("") as connection:
+        connection.register("asked", _numbered(asked))
+        return connection.sql(_OF_HASHES.format(last=last_sql(dataset, stage, called))).to_arrow_table()
+
+
+def _numbered(rows: pa.Table) -> pa.Table:
+    return rows.append_column("number", pa.array(np.arange(len(rows))))

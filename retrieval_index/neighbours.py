@@ -217,11 +217,7 @@ class Neighbours:
 
     def __init__(self, folder: str | Path) -> None:
         self.manifest = read_neighbours_manifest(folder)
-        file = self.manifest["files"]["neighbours"]
-        path = Path(folder) / file["name"]
-        if not path.is_file() or file_sha256(path) != file["sha256"]:
-            raise DatasetError(f"{path} is missing or was changed; run `foundsound neighbours` again")
-        self._rows = pq.read_table(path).combine_chunks()
+        self._rows = read_neighbours(folder).combine_chunks()
         keys = zip(self._rows["clip_id"].to_pylist(), self._rows["caption_hash"].to_pylist(), strict=True)
         self._places = {key: place for place, key in enumerate(keys)}
 
@@ -246,6 +242,19 @@ class Neighbours:
     def open(cls, folder: str | Path) -> Self:
         """As `Neighbours(folder)`."""
         return cls(folder)
+
+
+def read_neighbours(folder: str | Path) -> pa.Table:
+    """The rows of stored neighbours, with the columns of `NEIGHBOURS`.
+
+    Raises:
+        DatasetError: There are none in the folder, or the file was changed.
+    """
+    file = read_neighbours_manifest(folder)["files"]["neighbours"]
+    path = Path(folder) / file["name"]
+    if not path.is_file() or file_sha256(path) != file["sha256"]:
+        raise DatasetError(f"{path} is missing or was changed; run `foundsound neighbours` again")
+    return pq.read_table(path)
 
 
 def read_neighbours_manifest(folder: str | Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from pipelines.runner import Job, run
 from pipelines.wiring.codecs import encode_stage, load_numpy_codec
 from pipelines.wiring.language_of_audio import LOA_FACTOR, encode_sound_stage
 from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage
+from retrieval_index.neighbours import read_neighbours_manifest
 
 FITTING_CLIPS = 256
 """Sounds that a closed-form codec is fitted on. Source: ours; components change by less than a percent beyond."""
@@ -92,6 +93,10 @@ def data_identity(sources: Sequence[Source], *, seconds: float, extras: Extras |
     if extras is not None and extras.said is not None:
         facts = [source.dataset.current_facts("embed_text").get(extras.said) for source in sources]
         identity["said"] = [None if folder is None else folder.name for folder in facts]
+    if extras is not None and (near := extras.neighbours) is not None:
+        folders = [source.dataset.folder("neighbours") / near.name for source in sources]
+        stored = [read_neighbours_manifest(folder)["files"]["neighbours"]["sha256"] for folder in folders]
+        identity["neighbours"] = {"stored": stored, "most": near.most}
     if extras is not None and extras.heard is not None:
         facts = [source.dataset.current_facts("encode_sound").get(extras.heard) for source in sources]
         identity["heard"] = [None if folder is None else folder.name for folder in facts]
@@ -220,7 +225,8 @@ def latent_samples(
         encoding: What clips are encoded to.
         seconds: Lengths of samples, s.
         world: The processes that train together.
-        extras: What samples have beside; tokens of texts and of sounds they have where the encoding makes such.
+        extras: What samples have beside; tokens of texts and of sounds they have where the encoding makes such, but for
+            what has neighbours, which have them instead.
         raw: Encode nothing beforehand: sounds and pictures of the shards are decoded, and sounds encoded, as they are
             drawn.
 
@@ -237,7 +243,8 @@ def latent_samples(
         frame_rate_hz=encoding.frame_rate_hz,
     )
     extras = extras or Extras()
-    if encoding.listener is not None:
+    of_neighbours = extras.neighbours is not None  # what is encoded of clips is then read of the neighbours alone
+    if encoding.listener is not None and not of_neighbours:
         extras = replace(extras, heard=encoding.name)
     if world.is_first:
         encoding.listen(sources, lengths.latent_frames[0] / rate_hz)
@@ -254,7 +261,8 @@ def latent_samples(
     if world.is_first:
         encoding.run(sources)
     world.wait()
-    extras = replace(extras, tokens=None if encoding.text is None else encoding.name)
+    if encoding.text is not None and not of_neighbours:
+        extras = replace(extras, tokens=encoding.name)
     return Samples.open(sources, latents=encoding.name, lengths=lengths, extras=extras)
 
 

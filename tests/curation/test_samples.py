@@ -13,10 +13,11 @@ import pytest
 from curation.dataset import Dataset
 from curation.encode import JPEG_ABOVE_PX, Encode, pack_jpegs, read_frames
 from curation.errors import ArgumentError
-from curation.latents import Lengths, decode_jpegs
+from curation.latents import Lengths
 from curation.samples import Samples, Source
 from curation.selections.selection import select
 from curation.shards.pack import pack
+from curation.stored_latents import decode_jpegs
 from pipelines.runner import Job, run
 from tests.curation.made import RATE_HZ, Made
 
