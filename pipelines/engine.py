@@ -8,12 +8,13 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from curation.errors import StoppedError
+from curation.errors import ArgumentError, StoppedError
 from curation.stage import Outcome, Stage
 from curation.tables import Row
 from pipelines.scratch import use_scratch
@@ -102,8 +103,8 @@ class _Worker:
         return outcomes, time.perf_counter() - begun
 
 
-_own_session = False
-"""Whether `start_ray` has started Ray, and not whoever uses this process."""
+_own_session: str | None = None
+"""Address of the Ray that `start_ray` has connected to, `local` for one it started; None where another has, or none."""
 
 
 def start_ray(address: str | None = None) -> None:
@@ -113,7 +114,11 @@ def start_ray(address: str | None = None) -> None:
     output stays out of the results on standard output.
 
     Args:
-        address: Of a running cluster; None starts Ray here.
+        address: Of a running cluster, for which one of our own is left; None takes what this process is connected to,
+            or starts Ray here.
+
+    Raises:
+        ArgumentError: The caller has connected this process to another cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
@@ -122,16 +127,24 @@ def start_ray(address: str | None = None) -> None:
 
     global _own_session
     if ray.is_initialized():
-        return
+        if address in (None, "auto", _own_session, ray.get_runtime_context().gcs_address):
+            return
+        if _own_session is None:
+            raise ArgumentError(
+                f"this process uses Ray at {ray.get_runtime_context().gcs_address}, and --address is {address}: "
+                "call ray.shutdown() first, or leave --address out"
+            )
+        ray.shutdown()
     settings: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
-        _keep_dashboard_from_starting()
         settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-    ray.init(address=address or "local", **settings)  # never a cluster that happens to run here
-    _own_session = True
+    with nullcontext() if address is not None else _without_dashboard():
+        ray.init(address=address or "local", **settings)  # never a cluster that happens to run here
+    _own_session = address or "local"
 
 
-def _keep_dashboard_from_starting() -> None:
+@contextmanager
+def _without_dashboard() -> Iterator[None]:
     """Let Ray start without its dashboard process.
 
     With `include_dashboard=False` and usage reports off that process is started all the same, serves nothing, and asks
@@ -139,7 +152,12 @@ def _keep_dashboard_from_starting() -> None:
     """
     from ray._private.node import Node
 
+    usual = Node.start_api_server
     Node.start_api_server = lambda self, **settings: None
+    try:
+        yield
+    finally:
+        Node.start_api_server = usual
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -334,7 +352,7 @@ class RayActors:
 
     def close(self) -> None:
         """Kill the actors; in the middle of work Ray is left instead, since it would complain of every task."""
-        if self._under_way and _own_session:
+        if self._under_way and _own_session is not None:
             self._ray.shutdown()
             return
         for actor in self._actors:

@@ -120,7 +120,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name, value in (
         ("initial_delay_ms", "0"),
         ("period_ms", "500"),
-        ("timeout_ms", "500"),
+        ("timeout_ms", "10000"),
         ("failure_threshold", "3"),
     ):
         monkeypatch.setenv(f"RAY_health_check_{name}", value)
