@@ -45,6 +45,26 @@ def test_equals_the_extractor_at_silence():
     assert torch.all(ours == -100.0)
 
 
+def steep():
+    """Noise that falls by 6 dB an octave: its high bands lie about where single precision ends."""
+    return (1e-4 * np.cumsum(np.random.default_rng(2).standard_normal(4 * RATE_HZ))).astype(np.float32)
+
+
+def chirp():
+    hz = np.linspace(20, 20_000, 4 * RATE_HZ)
+    return (0.5 * np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ)).astype(np.float32)
+
+
+def tone_over_noise(share):
+    return sine(4.0) + share * noise(4.0)
+
+
+@pytest.mark.parametrize("wave", [steep(), chirp(), *map(tone_over_noise, (0.1, 0.03, 0.01, 1e-3))], ids=range(6))
+def test_no_band_is_too_quiet_for_single_precision(wave):
+    ours = ClapMel(ClapMelConfig())(torch.from_numpy(wave)[None])[0].numpy()
+    np.testing.assert_allclose(ours, theirs(wave, extractor()), atol=5e-4, rtol=0)
+
+
 @pytest.mark.parametrize("padding", ["repeat", "pad"])
 def test_equals_the_extractor_with_other_padding(padding):
     features = extractor(padding=padding)
