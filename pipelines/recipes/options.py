@@ -18,6 +18,8 @@ class RunOptions:
         seed: Of everything random.
         text_encoder: A CLAP or T5 by name or folder.
         codec: A codec by name or folder.
+        listener: A frozen listener by run, file, folder or name: an AudioMAE, or a BEATs.
+        pictures: A frozen text-to-image model by run, folder or name.
         seconds: Length of a training sample, s, above 0.
         clips: Clips seen in all, at least 1.
         execution: How the run is executed.
@@ -31,6 +33,8 @@ class RunOptions:
     seed: int = 0
     text_encoder: str | None = None
     codec: str | None = None
+    listener: str | None = None
+    pictures: str | None = None
     seconds: float | None = None
     clips: int | None = None
     execution: Execution = field(default_factory=Execution)

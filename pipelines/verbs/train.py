@@ -124,6 +124,22 @@ class Machinery:
 ALONE = Machinery()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """Frozen models that a recipe listens or speaks to.
+
+    Args:
+        listener: An AudioMAE, or for AudioToken a BEATs, by run, file, folder or name on the Hub.
+        pictures: For AudioToken: a Stable Diffusion 1 or 2, or a run of pictures-tiny, by folder or name on the Hub.
+    """
+
+    listener: str | None = None
+    pictures: str | None = None
+
+
+OWN = Parts()
+
+
 def train(
     recipe: RecipeName,
     /,
@@ -136,6 +152,7 @@ def train(
     clips: int | None = None,
     seed: int = 0,
     out: Path | None = None,
+    parts: Annotated[Parts, Parameter(name="*")] = OWN,
     machinery: Annotated[Machinery, Parameter(name="*")] = ALONE,
 ) -> TrainResult | None:
     """Train a recipe on the shards of a dataset; run again, it goes on from its last checkpoint.
@@ -153,6 +170,7 @@ def train(
         clips: Clips seen in all; the recipe's own number when not given.
         seed: Of everything random.
         out: Folder of the run; DATASET/runs/RECIPE when not given.
+        parts: Frozen models.
         machinery: How the run is executed.
 
     Returns:
@@ -169,6 +187,8 @@ def train(
             seed=seed,
             text_encoder=text_encoder,
             codec=codec,
+            listener=parts.listener,
+            pictures=parts.pictures,
             seconds=seconds,
             clips=clips,
             **machinery.options(),
