@@ -62,7 +62,7 @@ class Making:
     def as_dict(self) -> dict[str, Any]:
         """All of it, for naming what was made."""
         names = ("prompt", "seconds", "steps", "guidance", "seed")
-        return {**{name: getattr(self, name) for name in names}, **self.manner.changed()}
+        return {**{name: getattr(self, name) for name in names}, **self.manner.identity()}
 
     def can_use(self, clip: RealClip) -> bool:
         """Whether a clip has what is given."""
@@ -97,7 +97,10 @@ def make_sounds(run: Path, clips: Sequence[RealClip], making: Making, folder: Pa
     Raises:
         ArgumentError: The model cannot be loaded, or was not made for such prompts.
     """
-    system = sound_system(run)
+    name, system = sound_system(run)
+    system.require(name, (), making.manner)
+    if making.prompt != "text" and "video" not in system.media:
+        raise ArgumentError(f"a run of {name} takes no video; leave out --prompt {making.prompt}")
     named = {**making.as_dict(), "network_sha256": system.weights_sha256(run)}
     inside = folder / f"sounds-{short_hash(named, 8)}"
     missing = [clip for clip in clips if not (inside / _name(clip)).is_file()]
@@ -119,8 +122,8 @@ def _name(clip: RealClip) -> str:
     return f"{clip.clip_id}.wav"
 
 
-def sound_system(run: Path) -> System:
-    """The system of a run that makes sounds.
+def sound_system(run: Path) -> tuple[str, System]:
+    """Name and system of a run that makes sounds.
 
     Raises:
         ArgumentError: It makes pictures.
@@ -129,7 +132,7 @@ def sound_system(run: Path) -> System:
     system = system_named(name)
     if system.makes != "sound":
         raise ArgumentError(f"{run} is a run of {name}, which makes no sounds; see `foundsound evaluate pictures`")
-    return system
+    return name, system
 
 
 def make_some(maker: Maker, clips: Sequence[RealClip], making: Making) -> list[npt.NDArray[np.float32]]:

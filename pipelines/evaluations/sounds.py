@@ -16,9 +16,17 @@ from curation.errors import ArgumentError
 from curation.keys import short_hash
 from curation.tables import write_bytes
 from pipelines.evaluations.heard import HeardStore
-from pipelines.evaluations.made_sounds import Making, PromptKind, holds_model, make_sounds, trained_seconds
+from pipelines.evaluations.made_sounds import (
+    Making,
+    PromptKind,
+    holds_model,
+    make_sounds,
+    sound_system,
+    trained_seconds,
+)
 from pipelines.evaluations.sound_scores import Sets, Table, score
 from pipelines.evaluations.sound_sets import RealClip, Sound, made_set, noise_for, real_set, silence_for
+from pipelines.makers.manner import Manner
 from pipelines.progress import Progress
 from pipelines.wiring.listeners import RESAMPLER, listeners_at_hand, load_listener
 
@@ -98,9 +106,11 @@ def sounds(
     clips: int | None = None,
     prompt: PromptKind = "text",
     seconds: float | None = None,
-    steps: int = 25,
-    guidance: float = 3.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     seed: int = 0,
+    index: Path | None = None,
+    neighbours: int | None = None,
     listed: Annotated[Path | None, Parameter(name="--list")] = None,
     out: Path | None = None,
 ) -> SoundsJudged:
@@ -118,9 +128,11 @@ def sounds(
         clips: Sounds are made for so many clips, drawn by the seed; all when not given.
         prompt: What of a clip they are made from.
         seconds: Length of the sounds, s; that of the run's training when not given. Real ones are heard as far.
-        steps: Steps of the solver.
-        guidance: How strongly the prompt is followed; 1 is as learned.
+        steps: Steps of the solver; as its system usually has when not given, AudioX 25.
+        guidance: How strongly the prompt is followed; 1 is as learned. AudioX usually has 3.
         seed: Of everything drawn.
+        index: Folder of the search index that a run of Re-AudioLDM retrieves from.
+        neighbours: How many it retrieves; as many as it was trained with when not given.
         listed: The list of a folder of sounds, where it has another name.
         out: Where features, sounds and the report go; MADE/evaluation when not given.
     """
@@ -129,13 +141,10 @@ def sounds(
     found = real_set(real, split=split, seed=seed)
     names = _judges(found.dataset, embedder)
     folder = (out or made / "evaluation").resolve()
-    making = None
-    if holds_model(made):
-        seconds = _length_of(made) if seconds is None else seconds
-        making = Making(prompt=prompt, seconds=seconds, steps=steps, guidance=guidance, seed=seed)
+    manner = Manner(index=index, neighbours=neighbours)
+    making = _making(made, prompt, seconds, steps, guidance, seed, manner) if holds_model(made) else None
+    seconds = seconds if making is None else making.seconds
     generated = _generated(made, found.clips, making, count=clips, listed=listed, folder=folder)
-    sets = sets_of(found.clips, generated, seconds=seconds, seed=seed)
-    tables = _tables(names, folder / "features", sets)
     return _written(
         folder,
         made=made,
@@ -143,10 +152,26 @@ def sounds(
         clips=len(found.clips),
         generated=len(generated),
         making={} if making is None else making.as_dict(),
-        tables=tables,
+        tables=_tables(names, folder / "features", sets_of(found.clips, generated, seconds=seconds, seed=seed)),
         seconds=seconds,
         seed=seed,
     )
+
+
+def _making(
+    run: Path,
+    prompt: PromptKind,
+    seconds: float | None,
+    steps: int | None,
+    guidance: float | None,
+    seed: int,
+    manner: Manner,
+) -> Making:
+    """How the sounds of a run are made, as its system usually does where nothing is said."""
+    usual = sound_system(run)[1].usual
+    length_s = _length_of(run) if seconds is None else seconds
+    how = usual.but(seconds=length_s, steps=steps, guidance=guidance, manner=manner)
+    return Making(prompt=prompt, seconds=how.seconds, steps=how.steps, guidance=how.guidance, seed=seed, manner=manner)
 
 
 def _written(folder: Path, **told: Any) -> SoundsJudged:

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from curation.errors import ArgumentError
+from curation.keys import file_sha256
 from models.audiox.conditioning import MODALITIES, Modality
 from models.audiox.prompts import Gap
+from retrieval_index.manifest import MANIFEST_FILE
 
 GENERAL = frozenset({"prompts", "at_once", "wav_only"})
 """What concerns the files and the memory, and so every system."""
@@ -81,6 +83,21 @@ class Manner:
         """What is not as usual, by name."""
         given = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in given.items() if value != getattr(PLAIN, name)}
+
+    def identity(self) -> dict[str, Any]:
+        """What of it decides what is made, where it is not as usual: an index by its content.
+
+        Raises:
+            ArgumentError: The index is none.
+        """
+        decides = {name: value for name, value in self.changed().items() if name not in GENERAL | {"music"}}
+        if decides.pop("go_on", None) is not None:
+            decides["continues"] = True
+        if (index := decides.pop("index", None)) is not None:
+            if not (index / MANIFEST_FILE).is_file():
+                raise ArgumentError(f"--index {index} is no search index; `foundsound index` makes one")
+            decides["index_sha256"] = file_sha256(index / MANIFEST_FILE)
+        return decides
 
 
 PLAIN = Manner()

@@ -15,14 +15,13 @@ import soundfile
 from cyclopts import Parameter
 
 from curation.errors import ArgumentError, ClipError
-from curation.keys import file_sha256, short_hash
+from curation.keys import short_hash
 from curation.programs.soundtrack import lay_under
 from curation.tables import publish, temporary_beside, write_bytes
 from pipelines.makers.maker import How, Maker, System, name_of, system_named
-from pipelines.makers.manner import GENERAL, PLAIN, Manner
+from pipelines.makers.manner import PLAIN, Manner
 from pipelines.progress import Progress
 from pipelines.prompts import Prompt, read_prompts
-from retrieval_index.manifest import MANIFEST_FILE
 
 SUFFIXES = {"sound": ".wav", "picture": ".png"}
 
@@ -191,7 +190,7 @@ def generate(
     asked = _asked(text, (video, image, audio or manner.go_on, manner.music), manner)
     system.require(name, asked, manner)
     made_by: dict[str, Any] = {"seconds": how.seconds, "steps": how.steps, "guidance": how.guidance, "seed": seed}
-    made_by |= {**_changes(manner), "network_sha256": system.weights_sha256(run)}
+    made_by |= {**manner.identity(), "network_sha256": system.weights_sha256(run)}
     wanted = _named([(one, copy) for one in asked for copy in range(count)], folder, made_by, SUFFIXES[system.makes])
     missing = [one for one in wanted if not one.is_there(manner)]
     if missing:
@@ -215,18 +214,6 @@ def _require(how: How, counts: dict[str, int], folder: Path) -> None:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise ArgumentError(f"--out {folder}: {there} is a file, name a folder")
-
-
-def _changes(manner: Manner) -> dict[str, Any]:
-    """What of the manner changes what is made, where it is not as usual; files by their content."""
-    changed = {name: value for name, value in manner.changed().items() if name not in GENERAL | {"music"}}
-    if changed.pop("go_on", None) is not None:
-        changed["continues"] = True
-    if (index := changed.pop("index", None)) is not None:
-        if not (index / MANIFEST_FILE).is_file():
-            raise ArgumentError(f"--index {index} is no search index; `foundsound index` makes one")
-        changed["index_sha256"] = file_sha256(index / MANIFEST_FILE)
-    return changed
 
 
 def _named(prompts: Sequence[tuple[Prompt, int]], folder: Path, made_by: dict[str, Any], suffix: str) -> list[_Wanted]:
