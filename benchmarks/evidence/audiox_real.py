@@ -1,0 +1,168 @@
+"""AudioX on real sounds: quality by FD and KL, and whether texts and prompts of sound are followed.
+
+A judge of texts is fitted on held-out recordings, none of which the network has seen; a judge of prompts of sound,
+which are the held-out recordings, on the others.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.evidence.codec_ceiling import through_codec
+from benchmarks.evidence.esc50 import labels_of, make_dataset, of_classes, recordings, sounds_folder, widest_classes
+from benchmarks.evidence.judge import Judge, efficientat, efficientat_weights, features_of
+from benchmarks.evidence.shown import Row, right_of
+from curation.dataset import Dataset
+from curation.selections.selection import read_rows
+from pipelines.evaluations.made_sounds import Making, make_sounds
+from pipelines.evaluations.sound_sets import real_set
+from pipelines.evaluations.sounds import sounds
+from pipelines.makers.manner import Manner
+from pipelines.verbs.generate import generate
+from pipelines.verbs.train import train
+from pipelines.wiring.listeners import Listener
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RealPlan:
+    """What is trained and made of ESC-50.
+
+    Args:
+        recipe: Of AudioX; it must read prompts of sound.
+        classes: So many, those of most sources.
+        seconds: Length of sounds, s.
+        clips: Clips seen by the run.
+        seed: Of the run and of what it makes.
+    """
+
+    recipe: str = "audiox-small"
+    classes: int = 10
+    seconds: float = 4.0
+    clips: int = 10_000
+    seed: int = 0
+
+
+def recordings_of(dataset: Dataset, split: str, folder: Path) -> tuple[list[Path], list[str]]:
+    """The real recordings of a split as files, and their classes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    labels, files = labels_of(dataset, split), []
+    for row in read_rows(dataset, split, kept_only=True).to_pylist():
+        files.append(folder / f"{row['clip_id']}.flac")
+        if not files[-1].is_file():
+            files[-1].write_bytes(dataset.media.read(row["audio_sha256"], ".flac"))
+    return files, [labels[file.stem] for file in files]
+
+
+def trained(plan: RealPlan, folder: Path) -> tuple[Dataset, dict[str, Path]]:
+    """The data set, a run, and one that was stopped after its first step, which has learned nothing."""
+    found = recordings(sounds_folder())
+    dataset = make_dataset(folder / "dataset", of_classes(found, widest_classes(found, plan.classes)))
+    train("clap-tiny", data=[str(dataset.path)], seed=plan.seed)
+    runs = {"trained": plan.clips, "after one step": 1}
+    places = {name: dataset.folder("runs") / f"{plan.recipe}-{clips}" for name, clips in runs.items()}
+    for name, clips in runs.items():
+        train(
+            plan.recipe,  # type: ignore[arg-type]
+            data=[str(dataset.path)],
+            seconds=plan.seconds,
+            clips=clips,
+            seed=plan.seed,
+            out=places[name],
+        )
+    return dataset, places
+
+
+def quality(dataset: Dataset, runs: dict[str, Path], plan: RealPlan) -> list[Row]:
+    """FD, KL and IS by EfficientAT of sounds made from captions of both splits, beside real ones, silence and noise."""
+    rows: list[Row] = []
+    for split in ("train", "test"):
+        for name, run in runs.items():
+            if name != "trained" and split == "test":
+                continue
+            judged = sounds(
+                run,
+                real=f"{dataset.path}@{split}",
+                embedder=[f"efficientat:{efficientat_weights()}"],
+                seconds=plan.seconds,
+                seed=plan.seed,
+            )
+            (table,) = judged.tables
+            for row in table.rows:
+                if row.name == "generated" or name == "trained":
+                    shown = name if row.name == "generated" else row.name
+                    rows.append(
+                        {
+                            "real sounds": split,
+                            "row": shown,
+                            "sounds": row.sounds,
+                            "FD": row.frechet,
+                            "KL softmax": row.kl_softmax,
+                            "KL sigmoid": row.kl_sigmoid,
+                            "IS": row.inception,
+                        }
+                    )
+    return rows
+
+
+def from_texts(run: Path, dataset: Dataset, split: str, plan: RealPlan) -> tuple[list[Path], list[str]]:
+    """The sounds that `evaluate sounds` makes, one for the caption of each clip of a split, and their classes."""
+    real = real_set(f"{dataset.path}@{split}", split=split, seed=plan.seed)
+    making = Making(seconds=plan.seconds, seed=plan.seed)
+    folder = make_sounds(run, real.clips, making, run / "evaluation")
+    labels = labels_of(dataset, split)
+    return [folder / f"{clip.clip_id}.wav" for clip in real.clips], [labels[clip.clip_id] for clip in real.clips]
+
+
+def from_sounds(run: Path, prompts: Sequence[Path], plan: RealPlan) -> list[Path]:
+    """A sound for each prompt of sound, without a word."""
+    listed = run / "prompts-of-sound.jsonl"
+    lines = [json.dumps({"audio": str(file.resolve())}) for file in prompts]
+    listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    made = generate(run, seconds=plan.seconds, seed=plan.seed, out=run / "from-sounds", manner=Manner(prompts=listed))
+    return made.files
+
+
+def followed(dataset: Dataset, runs: dict[str, Path], plan: RealPlan, folder: Path) -> list[Row]:
+    """How many sounds are of the class that was asked for, beside real sounds and what the codec leaves of them."""
+    listener = efficientat()
+    files = {split: recordings_of(dataset, split, folder / "real" / split) for split in ("train", "test")}
+    real = {split: features_of(listener, found, plan.seconds) for split, (found, _) in files.items()}
+    judges = {split: Judge.fit(real[split], files[split][1]) for split in real}
+    codec = dataset.folder("codecs") / plan.recipe
+    rows: list[Row] = []
+
+    def add(prompts: str, row: str, made: Sequence[Path], labels: Sequence[str], judge: str) -> None:
+        rows.append(_row(prompts, row, judges[judge], _heard(listener, made, plan), labels))
+
+    texts, asked = f"captions of {plan.classes} classes", files["train"][1]
+    for name, run in runs.items():
+        add(texts, name, *from_texts(run, dataset, "train", plan), "test")
+    add(texts, "real recordings, trained on", files["train"][0], asked, "test")
+    behind = through_codec(files["train"][0], codec, folder / "codec" / "train", plan.seconds)
+    add(texts, "the same behind the codec", behind, asked, "test")
+    sounds_asked, held = files["test"][1], files["test"][0]
+    for name, run in runs.items():
+        add("held-out recordings, no words", name, from_sounds(run, held, plan), sounds_asked, "train")
+    add("held-out recordings, no words", "the prompts themselves", held, sounds_asked, "train")
+    return rows
+
+
+def _heard(listener: Listener, files: Sequence[Path], plan: RealPlan) -> Any:
+    return features_of(listener, files, plan.seconds)
+
+
+def _row(prompts: str, row: str, judge: Judge, features_ND: Any, labels: Sequence[str]) -> Row:
+    return {
+        "prompts": prompts,
+        "row": row,
+        "right": right_of(judge.right(features_ND, labels), len(labels)),
+        "by chance": round(len(labels) / len(judge.labels), 1),
+    }
+
+
+def real_tables(plan: RealPlan, folder: Path) -> dict[str, list[Row]]:
+    """Both tables; run again, nothing is trained or made again."""
+    dataset, runs = trained(plan, folder)
+    return {"quality": quality(dataset, runs, plan), "followed": followed(dataset, runs, plan, folder)}
