@@ -131,6 +131,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def network_of(address: str) -> str:
+    """What stands for a client where clients are counted: an IPv4 address, or the network of an IPv6 one.
+
+    Source: RFC 6177; an end site of IPv6 has a network of 64 bits at least, with as many addresses as it likes.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv4Address) or found.is_loopback:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(found) >> 64 << 64, 64)).network_address)
+
+
 class Guarded:
     """ASGI middleware: refuses who may not ask, and tells browsers to load nothing from elsewhere.
 

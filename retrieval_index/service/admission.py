@@ -6,7 +6,7 @@ from collections import Counter
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from retrieval_index.service.access import is_loopback
+from retrieval_index.service.access import is_loopback, network_of
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.refusal import Refused, as_response, busy
 
@@ -34,7 +34,7 @@ class Admitted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        client = (scope.get("client") or ("",))[0]
+        client = network_of((scope.get("client") or ("",))[0])
         try:
             self._check_length(scope)
             self._check_room(scope["path"], client)

@@ -2,7 +2,8 @@
 
 uvicorn itself waits for ever for the end of a request's headers and for a client that takes no answer, and when
 connections are too many it refuses those that came first as well. Here the excess is refused and the others do not
-notice.
+notice; but one that has asked nothing for a while gives its place to a newcomer, so that a network of idle ones does
+not fill the service.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from retrieval_index.service.access import is_loopback
+from retrieval_index.service.access import is_loopback, network_of
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.refusal import as_response, busy
 
@@ -19,17 +20,23 @@ EXCESS_S = 3.0
 """How long a connection that is one too many may take to ask, s; it is told to come again. Source: ours; a slow line's
 way there and back, and the first packet lost."""
 
+IDLE_S = 2.0
+"""How long a connection may be open without a request that is being answered before it gives its place to a newcomer
+where all are taken, s. Source: ours; who asks in a row never is so long without one; who reads a page connects anew."""
+
 
 @dataclass(slots=True)
 class Connections:
     """The connections of a service.
 
     Args:
-        admitted: Those that are open and answered.
+        admitted: Those that are open and answered, and the network that each comes from, or None.
+        idle: Those of them of which no request is being answered, and since when, the longest first.
         refused: How many were one too many.
     """
 
-    admitted: set[H11Protocol] = field(default_factory=set)
+    admitted: dict[H11Protocol, str | None] = field(default_factory=dict)
+    idle: dict[H11Protocol, float] = field(default_factory=dict)
     refused: int = 0
 
 
@@ -62,23 +69,41 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it, or mark it as one too many."""
         super().connection_made(transport)
-        if len(self.counted.admitted) >= self.limits.connections or self._has_too_many():
+        network = network_of(self.client[0]) if self.client is not None else None
+        if self._has_too_many(network) or not self._finds_room():
             self.counted.refused += 1
             self._header_s, self._is_excess = EXCESS_S, True
         else:
-            self.counted.admitted.add(self)
+            self.counted.admitted[self] = network
+            self.counted.idle[self] = self.loop.time()
         self._await_header()
 
-    def _has_too_many(self) -> bool:
-        """Whether its address has all the connections that one address may have."""
-        if self.client is None or is_loopback(self.client[0]):
+    def _has_too_many(self, network: str | None) -> bool:
+        """Whether its network has all the connections that one may have."""
+        if network is None or is_loopback(network):
             return False
-        others = sum(other.client is not None and other.client[0] == self.client[0] for other in self.counted.admitted)
+        others = sum(other == network for other in self.counted.admitted.values())
         return others >= self.limits.connections_per_client
+
+    def _finds_room(self) -> bool:
+        """Whether there is a place, or the connection that has been idle longest gives up its own."""
+        if len(self.counted.admitted) < self.limits.connections:
+            return True
+        longest = next(iter(self.counted.idle), None)
+        if longest is None or self.loop.time() - self.counted.idle[longest] < IDLE_S:
+            return False
+        self._forget(longest)
+        longest.transport.close()
+        return True
+
+    def _forget(self, connection: H11Protocol) -> None:
+        """Count it no more."""
+        self.counted.admitted.pop(connection, None)
+        self.counted.idle.pop(connection, None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Make room."""
-        self.counted.admitted.discard(self)
+        self._forget(self)
         self._stop_waiting()
         self._stop_listening()
         super().connection_lost(exc)
@@ -96,6 +121,13 @@ class BoundedConnection(H11Protocol):
         super().data_received(data)
         if self.cycle is not cycle:
             self._stop_waiting()
+            self.counted.idle.pop(self, None)
+
+    def on_response_complete(self) -> None:
+        """From now on it is idle, unless its next request has come already."""
+        super().on_response_complete()
+        if self in self.counted.admitted and self.cycle.response_complete:
+            self.counted.idle[self] = self.loop.time()
 
     def pause_writing(self) -> None:
         """The client does not take what is sent: it has some time to."""

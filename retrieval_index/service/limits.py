@@ -27,11 +27,12 @@ class Limits:
     """Bounds of the service; what is over them is refused, never cut. Source of all numbers: ours.
 
     Args:
-        connections: Open connections; the first request on a further one is answered with 503.
-        connections_per_client: Of those, from one address that is not this machine's (where a proxy may be, which
-            speaks for many); a further one is answered in the same way.
+        connections: Open connections; the first request on a further one is answered with 503, unless one of them has
+            been idle for `connection.IDLE_S` and gives its place.
+        connections_per_client: Of those, from one IPv4 address or IPv6 network of 64 bits that is not this machine's
+            (where a proxy may be, which speaks for many); a further one is answered in the same way.
         requests: Requests to `/api` that are worked on at once; a further one is answered with 503.
-        per_client: Of those, from one address that is not this machine's; a further one is answered with 429.
+        per_client: Of those, from one such address or network; a further one is answered with 429.
         uploads: Files that are decoded at once, each in a process of its own.
         body_bytes: Size of a request's body, unless it is a file.
         upload_bytes: Size of a sound or picture that is uploaded.
