@@ -63,14 +63,15 @@ def trained(plan: RealPlan, folder: Path) -> tuple[Dataset, dict[str, Path]]:
     runs = {"trained": plan.clips, "after one step": 1}
     places = {name: dataset.folder("runs") / f"{plan.recipe}-{clips}" for name, clips in runs.items()}
     for name, clips in runs.items():
-        train(
-            plan.recipe,  # type: ignore[arg-type]
-            data=[str(dataset.path)],
-            seconds=plan.seconds,
-            clips=clips,
-            seed=plan.seed,
-            out=places[name],
-        )
+        if not (places[name] / "model").is_dir():
+            train(
+                plan.recipe,  # type: ignore[arg-type]
+                data=[str(dataset.path)],
+                seconds=plan.seconds,
+                clips=clips,
+                seed=plan.seed,
+                out=places[name],
+            )
     return dataset, places
 
 
