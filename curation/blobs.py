@@ -136,11 +136,14 @@ class BlobReader:
         Raises:
             DatasetError: The file is missing, or ends before the array does.
         """
-        if ref.size_bytes == 0:
-            return np.empty(ref.shape, dtype=ref.dtype)
-        mapped = self._map(ref)
-        flat = np.frombuffer(mapped, dtype=ref.dtype, count=prod(ref.shape), offset=ref.offset_bytes)
-        return flat.reshape(ref.shape)
+        return self.view(ref.blob, ref.offset_bytes, ref.shape, np.dtype(ref.dtype))
+
+    def view(self, blob: str, offset_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """One array by its place, as `read` gives it."""
+        size_bytes = prod(shape) * dtype.itemsize
+        if size_bytes == 0:
+            return np.empty(shape, dtype=dtype)
+        return np.ndarray(shape, dtype, self._map(blob, offset_bytes + size_bytes), offset_bytes)
 
     def expect(self, ref: BlobRef) -> None:
         """Have the system begin to read an array, and go on: many small reads at once are faster than in turn.
@@ -148,9 +151,14 @@ class BlobReader:
         Raises:
             DatasetError: As `read`.
         """
-        if ref.size_bytes:
-            begin = ref.offset_bytes - ref.offset_bytes % mmap.PAGESIZE
-            self._map(ref).madvise(mmap.MADV_WILLNEED, begin, ref.offset_bytes + ref.size_bytes - begin)
+        self.expect_bytes(ref.blob, ref.offset_bytes, ref.size_bytes)
+
+    def expect_bytes(self, blob: str, offset_bytes: int, size_bytes: int) -> None:
+        """As `expect`, by place."""
+        if size_bytes:
+            before = offset_bytes % mmap.PAGESIZE
+            mapped = self._map(blob, offset_bytes + size_bytes)
+            mapped.madvise(mmap.MADV_WILLNEED, offset_bytes - before, size_bytes + before)
 
     def gather(self, refs: Sequence[BlobRef]) -> Array:
         """Many arrays of one type, joined along their first axis: clips of (windows, D) become (all windows, D).
@@ -175,11 +183,10 @@ class BlobReader:
             begin += ref.shape[0]
         return joined
 
-    def _map(self, ref: BlobRef) -> mmap.mmap:
-        end_bytes = ref.offset_bytes + ref.size_bytes
-        mapped = self._maps.get(ref.blob)
+    def _map(self, blob: str, end_bytes: int) -> mmap.mmap:
+        mapped = self._maps.get(blob)
         if mapped is None or len(mapped) < end_bytes:  # a writer may have appended since it was opened
-            mapped = self._maps[ref.blob] = self._open(ref.blob, end_bytes)
+            mapped = self._maps[blob] = self._open(blob, end_bytes)
         return mapped
 
     def _open(self, blob: str, end_bytes: int) -> mmap.mmap:

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.blobs import Array, BlobReader, BlobRef
+from curation.blobs import Array, BlobReader
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
-from curation.stored_conditions import numbers
+from curation.places import Places, numbers
 
 _HEARD = """
 SELECT heard.* FROM clip LEFT JOIN (
@@ -37,10 +37,7 @@ class HeardTokens:
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table) -> None:
-        self._reader = reader
-        blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
-        self._offset = numbers(table["tokens_offset_bytes"])
+        self._places = Places(reader, table["blob"], table["tokens_offset_bytes"])
         self.windows = numbers(table["windows"])
         """How many each clip has."""
         kinds = table.group_by(["window_s", "tokens", "token_channels"]).aggregate([]).to_pylist()
@@ -94,17 +91,8 @@ class HeardTokens:
 
     def expect(self, clip: int, window: int) -> None:
         """Say that the tokens of a window of a clip will be read soon."""
-        self._reader.expect(self._ref(clip, window))
+        self._places.expect(clip, (self.tokens, self.width), skip=window * self.tokens * self.width)
 
     def read(self, clip: int, window: int) -> Array:
         """The tokens of a window of a clip, (L, W) float16."""
-        return self._reader.read(self._ref(clip, window))
-
-    def _ref(self, clip: int, window: int) -> BlobRef:
-        size_bytes = self.tokens * self.width * 2
-        return BlobRef(
-            blob=self._blobs[self._blob[clip]],
-            offset_bytes=int(self._offset[clip]) + window * size_bytes,
-            shape=(self.tokens, self.width),
-            dtype="<f2",
-        )
+        return self._places.read(clip, (self.tokens, self.width), skip=window * self.tokens * self.width)

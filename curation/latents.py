@@ -15,10 +15,11 @@ from curation.blobs import Array, BlobReader
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.heard import HeardTokens
+from curation.places import numbers
 from curation.selections.where import clips_where
 from curation.shards.batches import Indices
 from curation.shards.reader import Shards
-from curation.stored_conditions import Teachers, TextTokens, TextVectors, numbers
+from curation.stored_conditions import Teachers, TextTokens, TextVectors
 from curation.stored_latents import Latents, StoredLatents
 from curation.stored_neighbours import NeighboursWanted, StoredNeighbours
 

@@ -7,11 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curation.blobs import Array, BlobReader, BlobRef
+from curation.blobs import Array, BlobReader
 from curation.current import last_sql
 from curation.dataset import Dataset
 from curation.encode_text import HASH_SQL
 from curation.errors import ArgumentError
+from curation.places import Places, numbers
 from curation.shards.batches import Indices
 
 _TEACHERS = """
@@ -28,11 +29,6 @@ LEFT JOIN ({last}) AS made ON made.key = asked.key AND made.input = asked.input 
 ORDER BY asked.number"""
 
 
-def numbers(column: pa.ChunkedArray | pa.Array) -> Indices:
-    """A column as int64; -1 where it is null."""
-    return np.asarray(pc.fill_null(pc.cast(column, pa.int64()), -1).to_numpy())
-
-
 def is_blank(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """Where texts say nothing."""
     return pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(text)), 0)
@@ -47,10 +43,8 @@ class Teachers:
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table) -> None:
-        self._reader = reader
-        blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
-        self._offset, self._windows = numbers(table["offset_bytes"]), numbers(table["windows"])
+        self._places = Places(reader, table["blob"], table["offset_bytes"])
+        self._windows = numbers(table["windows"])
         self.width = int(numbers(table["dimension"]).max(initial=-1))
         """Length of a vector; -1 where no clip has one."""
 
@@ -82,15 +76,10 @@ class Teachers:
 
     def read(self, clip: int) -> Array | None:
         """The vector of a clip, (S,) float32; None where it has none."""
-        if self._blob[clip] < 0:
+        if not self._places.has(clip):
             return None
-        ref = BlobRef(
-            blob=self._blobs[self._blob[clip]],
-            offset_bytes=int(self._offset[clip]),
-            shape=(int(self._windows[clip]), self.width),
-            dtype="<f2",
-        )
-        return np.asarray(self._reader.read(ref).mean(axis=0, dtype=np.float32))
+        windows_WS = self._places.read(clip, (self._windows.item(clip), self.width))
+        return np.asarray(windows_WS.mean(axis=0, dtype=np.float32))
 
 
 class TextTokens:
@@ -103,10 +92,8 @@ class TextTokens:
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table, first: Indices) -> None:
-        self._reader, self._first = reader, first
-        blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
-        self._offset, self._tokens = numbers(table["tokens_offset_bytes"]), numbers(table["tokens"])
+        self._first, self._tokens = first, numbers(table["tokens"])
+        self._places = Places(reader, table["blob"], table["tokens_offset_bytes"])
         self.width = int(numbers(table["token_channels"]).max(initial=0))
         """Channels of a token; 0 where every text is blank."""
 
@@ -156,24 +143,15 @@ class TextTokens:
 
     def expect(self, clip: int, nth: int) -> None:
         """Say that the tokens of one of a clip's texts will be read soon."""
-        if (ref := self._ref(clip, nth)) is not None:
-            self._reader.expect(ref)
+        if self._places.has(text := self._first.item(clip) + nth):
+            self._places.expect(text, (self._tokens.item(text), self.width))
 
     def read(self, clip: int, nth: int) -> Array:
         """The tokens of one of a clip's texts, (L, T) float16; one of zeros for a blank text."""
-        ref = self._ref(clip, nth)
-        return np.zeros((1, self.width), np.float16) if ref is None else self._reader.read(ref)
-
-    def _ref(self, clip: int, nth: int) -> BlobRef | None:
-        text = int(self._first[clip]) + nth
-        if self._blob[text] < 0:
-            return None
-        return BlobRef(
-            blob=self._blobs[self._blob[text]],
-            offset_bytes=int(self._offset[text]),
-            shape=(int(self._tokens[text]), self.width),
-            dtype="<f2",
-        )
+        text = self._first.item(clip) + nth
+        if not self._places.has(text):
+            return np.zeros((1, self.width), np.float16)
+        return self._places.read(text, (self._tokens.item(text), self.width))
 
 
 class TextVectors:
@@ -186,10 +164,7 @@ class TextVectors:
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table, first: Indices) -> None:
-        self._reader, self._first = reader, first
-        blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
-        self._offset = numbers(table["offset_bytes"])
+        self._first, self._places = first, Places(reader, table["blob"], table["offset_bytes"])
         self.width = int(numbers(table["dimension"]).max(initial=0))
         """Length of a vector; 0 where every text is blank."""
 
@@ -211,13 +186,10 @@ class TextVectors:
 
     def read(self, clip: int, nth: int) -> Array:
         """The vector of one of a clip's texts, (S,) float32; zeros for a blank text."""
-        text = int(self._first[clip]) + nth
-        if self._blob[text] < 0:
+        text = self._first.item(clip) + nth
+        if not self._places.has(text):
             return np.zeros(self.width, np.float32)
-        ref = BlobRef(
-            blob=self._blobs[self._blob[text]], offset_bytes=int(self._offset[text]), shape=(self.width,), dtype="<f2"
-        )
-        return self._reader.read(ref).astype(np.float32)
+        return self._places.read(text, (self.width,)).astype(np.float32)
 
 
 def _firsts(said: pa.Table) -> Indices:

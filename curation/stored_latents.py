@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from curation.blobs import Array, BlobReader, BlobRef
+from curation.blobs import Array, BlobReader
+from curation.places import Places, numbers
 from curation.shards.batches import Indices
-from curation.stored_conditions import numbers
 
 
 class Latents(Protocol):
@@ -31,6 +31,12 @@ class Latents(Protocol):
         """Some of a clip's pictures, (N, H, W, 3) uint8, the last one where it has fewer; None where it has none."""
 
 
+_COLUMNS = (
+    "latents_offset_bytes", "std_offset_bytes", "frames", "frames_offset_bytes", "frames_size_bytes", "frame_size_px",
+)  # fmt: skip
+"""Of the stage `encode`; an older dataset has not all of them."""
+
+
 class StoredLatents:
     """What the stage `encode` wrote.
 
@@ -40,47 +46,37 @@ class StoredLatents:
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table) -> None:
-        self._reader = reader
-        blobs = table["blob"].combine_chunks().dictionary_encode()
-        self._blobs, self._blob = blobs.dictionary.to_pylist(), numbers(blobs.indices)
+        missing = pa.nulls(len(table), pa.int64())
+        columns = {name: table[name] if name in table.column_names else missing for name in _COLUMNS}  # an older one
         self.latent_frames = numbers(table["latent_frames"])
-        self._places = {
-            name: numbers(table[name]) if name in table.column_names else np.full(len(table), -1)  # an older dataset
-            for name in (
-                "latent_channels", "latents_offset_bytes", "std_offset_bytes",
-                "frames", "frames_offset_bytes", "frames_size_bytes", "frame_size_px",
-            )
-        }  # fmt: skip
+        self._width = numbers(table["latent_channels"])
+        self._mean = Places(reader, table["blob"], columns["latents_offset_bytes"])
+        self._std = Places(reader, table["blob"], columns["std_offset_bytes"])
+        self._pictures = Places(reader, table["blob"], columns["frames_offset_bytes"], "|u1")
+        self._frames, self._size_bytes = numbers(columns["frames"]), numbers(columns["frames_size_bytes"])
+        self._side_px = numbers(columns["frame_size_px"])
 
     def expect(self, clip: int) -> None:
         """Have the system begin to read a clip's latents."""
-        self._reader.expect(self._latents(clip, "latents_offset_bytes"))
+        self._mean.expect(clip, self._shape(clip))
 
     def moments(self, clip: int) -> tuple[Array, Array | None]:
         """Means and spreads of a clip's latents, as they lie in the file."""
-        mean = self._reader.read(self._latents(clip, "latents_offset_bytes"))
-        if self._places["std_offset_bytes"][clip] < 0:
-            return mean, None
-        return mean, self._reader.read(self._latents(clip, "std_offset_bytes"))
+        shape = self._shape(clip)
+        return self._mean.read(clip, shape), self._std.read(clip, shape) if self._std.has(clip) else None
+
+    def _shape(self, clip: int) -> tuple[int, int]:
+        return self.latent_frames.item(clip), self._width.item(clip)
 
     def pictures(self, clip: int, wanted: Indices) -> Array | None:
         """Some of a clip's pictures; None where it has none."""
-        count, side = int(self._places["frames"][clip]), int(self._places["frame_size_px"][clip])
+        count, side = self._frames.item(clip), self._side_px.item(clip)
         if count < 1:
             return None
         shown = np.minimum(wanted, count - 1)
-        if self._places["frames_size_bytes"][clip] < 0:
-            raw = self._reader.read(self._ref(clip, "frames_offset_bytes", (count, side, side, 3), "|u1"))
-            return np.asarray(raw[shown])
-        size = int(self._places["frames_size_bytes"][clip])
-        return decode_jpegs(self._reader.read(self._ref(clip, "frames_offset_bytes", (size,), "|u1")), shown)
-
-    def _latents(self, clip: int, offset: str) -> BlobRef:
-        return self._ref(clip, offset, (int(self.latent_frames[clip]), int(self._places["latent_channels"][clip])))
-
-    def _ref(self, clip: int, offset: str, shape: tuple[int, ...], dtype: str = "<f2") -> BlobRef:
-        blob = self._blobs[self._blob[clip]]
-        return BlobRef(blob=blob, offset_bytes=int(self._places[offset][clip]), shape=shape, dtype=dtype)
+        if self._size_bytes[clip] < 0:
+            return np.asarray(self._pictures.read(clip, (count, side, side, 3))[shown])
+        return decode_jpegs(self._pictures.read(clip, (self._size_bytes.item(clip),)), shown)
 
 
 def decode_jpegs(packed: Array, which: Sequence[int] | Indices) -> Array:
