@@ -85,6 +85,7 @@ def made(folder: Path, clips: int, *, pictured: bool) -> tuple[Samples, list[Pat
     members = Members(
         keys=pa.array([f"{number:016x}" for number in range(clips)]),
         texts=pa.array([[f"caption {number}"] for number in range(clips)], pa.large_list(pa.large_string())),
+        transcripts=pa.array([""] * clips, pa.large_string()),
         earlier=np.full(clips, -1),
         wanted=every,
     )

@@ -25,9 +25,10 @@ from curation.stored_neighbours import NeighboursWanted, StoredNeighbours
 
 _CLIPS = """
 SELECT key, CASE WHEN len(said.captions) > 0 THEN said.captions WHEN len(said.labels) > 0 THEN said.labels
-        ELSE [''] END AS texts, said.prev_clip_id
+        ELSE [''] END AS texts, coalesce(said.transcript, '') AS transcript, said.prev_clip_id
 FROM (SELECT key, number, from_json(json,
-    '{"captions": ["VARCHAR"], "labels": ["VARCHAR"], "prev_clip_id": "VARCHAR"}') AS said FROM shard)
+    '{"captions": ["VARCHAR"], "labels": ["VARCHAR"], "transcript": "VARCHAR", "prev_clip_id": "VARCHAR"}') AS said
+    FROM shard)
 ORDER BY number"""
 
 _ENCODED = """
@@ -83,6 +84,7 @@ class Extras:
         heard: Name of the tokens of sounds, as given to `encode --listener`; spans then start where their windows do.
             None: none.
         neighbours: The nearest clips of its text; None: none.
+        transcript: What is said in the clip.
     """
 
     before: bool = False
@@ -91,6 +93,7 @@ class Extras:
     said: str | None = None
     heard: str | None = None
     neighbours: NeighboursWanted | None = None
+    transcript: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,12 +103,14 @@ class Members:
     Args:
         keys: clip_id of every clip of the generation.
         texts: The texts of each.
+        transcripts: What is said in each; empty where no list says it.
         earlier: Number of the clip that ends where each starts, -1 where the generation has none.
         wanted: Numbers of those that are wanted.
     """
 
     keys: pa.StringArray
     texts: pa.LargeListArray
+    transcripts: pa.LargeStringArray
     earlier: Indices
     wanted: Indices
 
@@ -126,6 +131,7 @@ class Members:
         return cls(
             keys=keys,
             texts=texts.combine_chunks(),
+            transcripts=pc.cast(table["transcript"], pa.large_string()).combine_chunks(),
             earlier=numbers(pc.index_in(table["prev_clip_id"].combine_chunks(), keys, skip_nulls=True)),
             wanted=np.arange(len(keys)) if kept is None else np.flatnonzero(kept.to_numpy(zero_copy_only=False)),
         )
@@ -155,6 +161,7 @@ class LatentClips:
         said: Vectors of the wanted clips' texts; None: none.
         heard: Tokens of the wanted clips' sounds; None: none.
         neighbours: Of the wanted clips' texts; None: none.
+        transcript: Whether samples have what is said.
     """
 
     def __init__(
@@ -168,10 +175,11 @@ class LatentClips:
         said: TextVectors | None = None,
         heard: HeardTokens | None = None,
         neighbours: StoredNeighbours | None = None,
+        transcript: bool = False,
     ) -> None:
         self._members, self._latents, self._has_before = members, latents, before
         self._teachers, self._tokens, self._said, self._heard = teachers, tokens, said, heard
-        self._neighbours = neighbours
+        self._neighbours, self._has_transcript = neighbours, transcript
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
 
     @classmethod
@@ -231,6 +239,7 @@ class LatentClips:
             said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
             heard=None if extras.heard is None else HeardTokens.of(dataset, extras.heard, wanted),
             neighbours=None if near is None else StoredNeighbours.of(dataset, near, members.said()),
+            transcript=extras.transcript,
         )
 
     def __len__(self) -> int:
@@ -268,8 +277,8 @@ class LatentClips:
 
         Returns:
             `key`, `text`, `latents` (F, D) and `frames` (N, H, W, 3) or None. Where asked for, `before` (F, D) or None,
-            `teachers` (S,) or None, `tokens` (L, T), `said` (S,), `heard` (L, W), and
-            `neighbours`, a `Neighbourhood`.
+            `teachers` (S,) or None, `tokens` (L, T), `said` (S,), `heard` (L, W),
+            `neighbours`, a `Neighbourhood`, and `transcript`, which is empty where no list says it.
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
         shown = start * lengths.frames_of_latent + np.arange(drawn.pictures)
@@ -292,6 +301,8 @@ class LatentClips:
             sample["heard"] = self._heard.read(drawn.clip, drawn.start // drawn.length)
         if self._neighbours is not None:
             sample["neighbours"] = self._neighbours.read(drawn.clip, drawn.nth)
+        if self._has_transcript:
+            sample["transcript"] = self._members.transcripts[number].as_py()
         return sample
 
     def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:

@@ -175,8 +175,8 @@ class Samples:
             (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
             Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
             `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, what
-            `side_by_side` gives of neighbours, and, unless every text is blank, `tokens` (B, L, T) float16 with
-            `token_lengths`, B integers.
+            `side_by_side` gives of neighbours, `transcripts`, B strings, and, unless every text is blank, `tokens`
+            (B, L, T) float16 with `token_lengths`, B integers.
         """
         places = plan.batch(number)
         bucket = self._filled[places.bucket]
@@ -202,6 +202,8 @@ class Samples:
         for name in ("said", "heard"):
             if name in drawn[0]:
                 batch[name] = np.stack([sample[name] for sample in drawn])
+        if "transcript" in drawn[0]:
+            batch["transcripts"] = [sample["transcript"] for sample in drawn]
         if "neighbours" in drawn[0]:
             batch |= side_by_side([sample["neighbours"] for sample in drawn])
         tokens = [sample["tokens"] for sample in drawn if "tokens" in sample]

@@ -41,13 +41,21 @@ FROM (
 )
 GROUP BY clip_id;
 
+CREATE TEMP TABLE spoken AS
+SELECT clip_id, arg_min(transcript, (grain, list, line)) AS transcript
+FROM ({ANNOTATED})
+WHERE transcript IS NOT NULL AND (grain = 'clip' OR key IN (
+    SELECT video_key FROM clips GROUP BY video_key HAVING count(*) = 1))
+GROUP BY clip_id;
+
 CREATE TEMP TABLE described AS
 SELECT clips.*, coalesce(said.split_rank, 0) AS split_rank,
     ['train', 'val', 'test'][coalesce(said.split_rank, 0) + 1] AS split,
     coalesce(said.labels, []) AS labels, coalesce(said.lists, []) AS lists,
     coalesce(chosen_captions.captions, []) AS captions,
-    coalesce(chosen_captions.caption_sources, []) AS caption_sources
-FROM clips LEFT JOIN said USING (clip_id) LEFT JOIN chosen_captions USING (clip_id)"""
+    coalesce(chosen_captions.caption_sources, []) AS caption_sources, spoken.transcript
+FROM clips LEFT JOIN said USING (clip_id) LEFT JOIN chosen_captions USING (clip_id)
+    LEFT JOIN spoken USING (clip_id)"""
 
 _ANSWERS = """
 CREATE TEMP TABLE answers AS
@@ -129,7 +137,7 @@ _UNRANKED = "CREATE TEMP VIEW judged AS SELECT clip_id, verdict FROM unranked"
 _ROWS = """
 SELECT clips.clip_id, judged.verdict IS NULL AS kept,
     judged.verdict.reason AS reason, judged.verdict.refused_by AS refused_by,
-    clips.split, clips.labels, clips.captions, clips.caption_sources, clips.lists,
+    clips.split, clips.labels, clips.captions, clips.caption_sources, clips.transcript, clips.lists,
     videos.platform, videos.video_id, regexp_replace(videos.url, '//[^/]*@', '//') AS url,
     clips.start_ms, clips.duration_ms, clips.prev_clip_id, answers.licence, answers.original_sha256,
     answers.audio_sha256, answers.video_sha256, answers.sample_rate_hz

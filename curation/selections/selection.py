@@ -73,6 +73,9 @@ SELECTION = table(
     column("labels", TEXTS, "class names, sorted"),
     column("captions", TEXTS, "the chosen sentences, sorted by source and text"),
     column("caption_sources", TEXTS, "where each sentence is from, as `human:<list>`"),
+    column(
+        "transcript", pa.string(), "what is said, by the first list that has it; of a video, only of its single clip"
+    ),
     column("lists", TEXTS, "the lists that name the clip or its video, sorted"),
     column("platform", pa.string(), "platform of its video"),
     column("video_id", pa.string(), "its video's id there"),
@@ -167,9 +170,9 @@ def select(
         dataset: The dataset; `cut` and `measure` must have run on it.
         name: Name of the selection.
         where: SQL condition over one row a clip, with the tables `clips` (and its `split`, `labels`, `captions`,
-            `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut`, `measure`, and every other stage of
-            clips that has run, by its name; each has the answer to what the clip is now. Null counts as false. None
-            keeps all.
+            `transcript`, `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut`, `measure`, and every other
+            stage of clips that has run, by its name; each has the answer to what the clip is now. Null counts as false.
+            None keeps all.
         split: The split that is taken.
         guards: Evaluation lists whose spans and sounds are refused; only for the train split.
         rules: Names of published thresholds (`curation/selections/rules.py`); each refuses what it does not hold for.

@@ -45,12 +45,13 @@ ADDED = ("row_hash",)
 
 
 def clip_json(row: Row, members: Mapping[str, str]) -> str:
-    """The `.json` of a clip: sorted keys, no blanks.
+    """The `.json` of a clip: sorted keys, no blanks; a transcript only where there is one, as in the first shards.
 
     Args:
         row: A row of a selection.
         members: Member suffix -> sha256 of its content.
     """
+    said = {} if row.get("transcript") is None else {"transcript": row["transcript"]}
     return canonical(
         {
             "clip_id": row["clip_id"],
@@ -63,6 +64,7 @@ def clip_json(row: Row, members: Mapping[str, str]) -> str:
             "labels": row["labels"],
             "captions": row["captions"],
             "caption_sources": row["caption_sources"],
+            **said,
             "sample_rate_hz": row["sample_rate_hz"],
             "licence": row["licence"],
             "sha256": dict(members),

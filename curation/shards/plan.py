@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curation.errors import DatasetError
 from curation.schema import SCHEMA_VERSION
@@ -46,6 +47,7 @@ ROW_HASH = "md5_number_lower(concat_ws(chr(31), {}))".format(
         [f"'layout {SCHEMA_VERSION}'"]
         + [f"coalesce({name}::VARCHAR, chr(30))" for name in _VALUES]
         + [f"coalesce(len({name}) || ':' || array_to_string({name}, chr(29)), chr(30))" for name in _TEXTS]
+        + ["transcript"]  # left out of the hash where it is null, as it is left out of the `.json`
     )
 )
 """SQL of a 64-bit hash of all that the `.json` of a clip is made of. Two rows of one clip that differ have the same one
@@ -124,7 +126,8 @@ def plan_generation(
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET enable_progress_bar = false")
         connection.execute(f"SET temp_directory = '{scratch}'")
         place = str(selection).replace("'", "''")
-        connection.execute(f"CREATE VIEW selected AS SELECT * FROM read_parquet('{place}') WHERE kept")
+        added = "" if "transcript" in pq.read_schema(selection).names else ", NULL::VARCHAR AS transcript"
+        connection.execute(f"CREATE VIEW selected AS SELECT *{added} FROM read_parquet('{place}') WHERE kept")
         _refuse_denied(connection, denied)
         if parent is None:
             cut = _cut(0, _count(connection, "SELECT count(*) FROM selected"), clips_per_shard)

@@ -109,12 +109,12 @@ def test_every_column_of_the_json_changes_the_hash(tmp_path: Path) -> None:
     changed = {
         "platform": "file", "video_id": "w", "start_ms": 1, "duration_ms": 2, "prev_clip_id": "p", "split": "val",
         "labels": ["l", ""], "captions": [], "caption_sources": None, "lists": ["y"], "url": "u", "licence": "",
-        "original_sha256": None, "audio_sha256": "g", "video_sha256": "h", "sample_rate_hz": 2,
+        "original_sha256": None, "audio_sha256": "g", "video_sha256": "h", "sample_rate_hz": 2, "transcript": "t",
     }  # fmt: skip
     rows = [row, *({**row, "clip_id": f"b{n:02d}", name: value} for n, (name, value) in enumerate(changed.items()))]
     same = [{**row, "clip_id": "c", "reason": "WHERE", "refused_by": "x"}]
     assert hashes(tmp_path, [*rows, *same])["a"] == hashes(tmp_path, same)["c"]
-    assert len(set(hashes(tmp_path, rows).values())) == len(rows) == 17
+    assert len(set(hashes(tmp_path, rows).values())) == len(rows) == 18
 
 
 def hashes(folder: Path, rows: Sequence[dict[str, object]]) -> dict[str, int]:
