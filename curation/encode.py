@@ -65,13 +65,14 @@ def read_sound(file: Path | BinaryIO, sample_rate_hz: int, channels: int) -> np.
     return with_channels(np.asarray(wave_TC, np.float32), channels)
 
 
-def read_frames(file: Path | BinaryIO, rate_hz: float, size_px: int) -> np.ndarray:
+def read_frames(file: Path | BinaryIO, rate_hz: float, size_px: int, *, middle: bool = False) -> np.ndarray:
     """Square frames of a cut video at a fixed rate: the frame shown at each moment k / rate.
 
     Args:
         file: A video of the media store.
         rate_hz: Frames a second.
         size_px: Side of the frames, px; the picture is squeezed to a square, as CLIP-style encoders are fed.
+        middle: Take the middle square of the picture instead, as models that make pictures are trained on.
 
     Returns:
         (N, size_px, size_px, 3) uint8, RGB.
@@ -81,7 +82,7 @@ def read_frames(file: Path | BinaryIO, rate_hz: float, size_px: int) -> np.ndarr
     def show(frame: av.VideoFrame, until_s: float) -> None:
         count = math.ceil(round(until_s * rate_hz, 6)) - len(frames)
         if count > 0:
-            frames.extend([frame.to_ndarray(format="rgb24", width=size_px, height=size_px)] * count)
+            frames.extend([square(frame, size_px, middle=middle)] * count)
 
     shown: av.VideoFrame | None = None
     with av.open(str(file) if isinstance(file, Path) else file, options=input_options()) as container:
@@ -94,6 +95,15 @@ def read_frames(file: Path | BinaryIO, rate_hz: float, size_px: int) -> np.ndarr
             lasts_s = float(shown.duration * shown.time_base) if shown.duration and shown.time_base else 0.0
             show(shown, shown.time + max(lasts_s, 0.5 / rate_hz))
     return np.stack(frames) if frames else np.zeros((0, size_px, size_px, 3), np.uint8)
+
+
+def square(frame: av.VideoFrame, size_px: int, *, middle: bool) -> np.ndarray:
+    """A picture as a square, uint8 (size_px, size_px, 3): squeezed, or its middle."""
+    longer = max(1.0, frame.width / frame.height), max(1.0, frame.height / frame.width)
+    width, height = (round(size_px * share) for share in longer) if middle else (size_px, size_px)
+    whole = frame.to_ndarray(format="rgb24", width=width, height=height)
+    top, left = (height - size_px) // 2, (width - size_px) // 2
+    return np.ascontiguousarray(whole[top : top + size_px, left : left + size_px])
 
 
 JPEG_ABOVE_PX = 64

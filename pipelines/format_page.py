@@ -13,6 +13,7 @@ from curation.download.pace import EGRESS
 from curation.duplicates.chromaprint import Print
 from curation.duplicates.found import DUPLICATES
 from curation.encode import Encode
+from curation.encode_pictures import EncodePictures
 from curation.encode_sound import EncodeSound
 from curation.encode_text import EncodeText
 from curation.errors import CODES, MAX_ATTEMPTS
@@ -45,6 +46,7 @@ STAGES: tuple[type[Stage], ...] = (
     Encode,
     EncodeText,
     EncodeSound,
+    EncodePictures,
 )
 """Every stage there is, in the order of the data's way."""
 

@@ -139,7 +139,7 @@ class System:
             raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
 
 
-SYSTEMS = ("audiox",)
+SYSTEMS = ("audiox", "audiotoken")
 """Names of the systems, and of the files beside this one that hold a `SYSTEM`."""
 
 

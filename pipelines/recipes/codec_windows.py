@@ -86,18 +86,8 @@ class SoundWindows:
 
     def _window(self, clip: int, rng: np.random.Generator) -> np.ndarray:
         """A window of a clip, float32 (C, T)."""
-        with soundfile.SoundFile(io.BytesIO(self.shards.read(clip, ("flac",))["flac"])) as file:
-            wanted = -(-self.window_samples * file.samplerate // self.sample_rate_hz)
-            for _ in range(DRAWS):
-                file.seek(int(rng.integers(max(1, file.frames - wanted + 1))))
-                found_TC = file.read(wanted, dtype="float32", always_2d=True)
-                if float(np.sqrt(np.mean(np.square(found_TC)))) > QUIET_RMS:
-                    break
-            rate_hz = file.samplerate
-        if rate_hz != self.sample_rate_hz:
-            found_TC = soxr.resample(found_TC, rate_hz, self.sample_rate_hz, quality="HQ")
-        wave_CT = with_channels(np.asarray(found_TC, np.float32), self.channels)[:, : self.window_samples]
-        return np.pad(wave_CT, ((0, 0), (0, self.window_samples - wave_CT.shape[1])))
+        content = self.shards.read(clip, ("flac",))["flac"]
+        return drawn_window(content, self.sample_rate_hz, self.channels, self.window_samples, rng)[0]
 
     def waves(self, clips: Sequence[int]) -> list[Tensor]:
         """The first seconds of some clips, float32 (C, T) each."""
@@ -109,3 +99,33 @@ class SoundWindows:
     def fitting(self) -> list[int]:
         """Clips that a closed-form codec is fitted on for comparison: as many trained ones as the recipes fit on."""
         return self._trained[:FITTING_CLIPS]
+
+
+def drawn_window(
+    content: bytes, sample_rate_hz: int, channels: int, window_samples: int, rng: np.random.Generator
+) -> tuple[np.ndarray, float]:
+    """A window of a sound file at any place; a silent one is drawn again, a few times.
+
+    Args:
+        content: Of the file.
+        sample_rate_hz: Rate of the window.
+        channels: Its channels.
+        window_samples: Its length; a shorter sound is filled up with silence.
+        rng: Draws the place.
+
+    Returns:
+        float32 (channels, window_samples), and where it starts, s.
+    """
+    with soundfile.SoundFile(io.BytesIO(content)) as file:
+        rate_hz = file.samplerate
+        wanted = -(-window_samples * rate_hz // sample_rate_hz)
+        for _ in range(DRAWS):
+            start = int(rng.integers(max(1, file.frames - wanted + 1)))
+            file.seek(start)
+            found_TC = file.read(wanted, dtype="float32", always_2d=True)
+            if float(np.sqrt(np.mean(np.square(found_TC)))) > QUIET_RMS:
+                break
+    if rate_hz != sample_rate_hz:
+        found_TC = soxr.resample(found_TC, rate_hz, sample_rate_hz, quality="HQ")
+    wave_CT = with_channels(np.asarray(found_TC, np.float32), channels)[:, :window_samples]
+    return np.pad(wave_CT, ((0, 0), (0, window_samples - wave_CT.shape[1]))), start / rate_hz

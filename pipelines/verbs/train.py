@@ -14,11 +14,14 @@ from curation.errors import ArgumentError, FoundsoundError, LockedError, Stopped
 from curation.samples import Source
 from models.training.execution import Execution
 from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_tiny
+from pipelines.recipes.audiotoken import train_audiotoken_base, train_audiotoken_tiny
 from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
+from pipelines.recipes.beats import train_beats_tiny
 from pipelines.recipes.clap import train_clap_tiny
 from pipelines.recipes.codec import train_codec_44k, train_codec_tiny, train_mel_vae_tiny
 from pipelines.recipes.data import source_of
 from pipelines.recipes.options import RunOptions
+from pipelines.recipes.pictures import train_pictures_tiny
 from pipelines.training.evaluation import EvaluationOptions
 from pipelines.training.workers import train_together, write_facts
 
@@ -32,6 +35,10 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "codec-tiny": train_codec_tiny,
     "codec-44k": train_codec_44k,
     "mel-vae-tiny": train_mel_vae_tiny,
+    "audiotoken-tiny": train_audiotoken_tiny,
+    "audiotoken-base": train_audiotoken_base,
+    "beats-tiny": train_beats_tiny,
+    "pictures-tiny": train_pictures_tiny,
 }
 
 
@@ -45,6 +52,10 @@ RecipeName = Literal[
     "codec-tiny",
     "codec-44k",
     "mel-vae-tiny",
+    "audiotoken-tiny",
+    "audiotoken-base",
+    "beats-tiny",
+    "pictures-tiny",
 ]
 
 
@@ -160,7 +171,9 @@ def train(
     Args:
         recipe: AudioX for two CPU cores in minutes (tiny) or an hour (small), or as in its paper (base); or
             clap-tiny, a small CLAP for data sets without published weights; audiomae-tiny or -base, a listener that
-            learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms.
+            learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms; or
+            audiotoken-tiny or -base, pictures from sounds, with beats-tiny and pictures-tiny for data sets without
+            published weights.
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
             --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
         generation: Name of its shards, where `data` names none.
