@@ -34,6 +34,7 @@ class Prompt:
         audio: A sound that it should be like, or, with spans to fill, that is kept elsewhere.
         music: What sounded before it.
         seed: Of its noise; None: the seed of all, and its number.
+        clip: The clip that the text is said of, by clip_id: what retrieves finds neither it nor others of its video.
     """
 
     text: str = ""
@@ -42,6 +43,7 @@ class Prompt:
     audio: Path | None = None
     music: Path | None = None
     seed: int | None = None
+    clip: str | None = None
 
     def __post_init__(self) -> None:
         if not self.text.strip() and not any(getattr(self, name) for name in MEDIA):
@@ -63,7 +65,7 @@ class Prompt:
         """What decides the sound, for naming it: media by their content."""
         named = {name: getattr(self, name) for name in MEDIA}
         sums = {f"{name}_sha256": file_sha256(path) if path is not None else None for name, path in named.items()}
-        return {"text": self.text, **sums}
+        return {"text": self.text, **sums, **({} if self.clip is None else {"clip": self.clip})}
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -101,8 +103,9 @@ def _prompt(row: Mapping[str, Any], folder: Path) -> Prompt:
     if unknown := [str(name) for name in row if name not in known]:
         raise ArgumentError(f"unknown fields {', '.join(unknown)}: choose of {', '.join(known)}")
     given = {name: value for name, value in row.items() if value not in (None, "")}
-    if not isinstance(given.get("text", ""), str):
-        raise ArgumentError(f"text is {given['text']!r}: it must be a string")
+    for name in ("text", "clip"):
+        if not isinstance(given.get(name, ""), str):
+            raise ArgumentError(f"{name} is {given[name]!r}: it must be a string")
     media = {name: folder / str(given[name]) for name in MEDIA if name in given}
     return Prompt(
         text=given.get("text", ""),
@@ -111,6 +114,7 @@ def _prompt(row: Mapping[str, Any], folder: Path) -> Prompt:
         audio=media.get("audio"),
         music=media.get("music"),
         seed=_seed(given["seed"]) if "seed" in given else None,
+        clip=given.get("clip"),
     )
 
 

@@ -29,7 +29,7 @@ class Neighbour:
 
     Attributes:
         heard_LH: The language of audio of its sound, float32.
-        text_NT: Hidden states of its caption, without padding, float32.
+        text_NT: Hidden states of its caption, without padding, float32; N may be 0.
     """
 
     heard_LH: Tensor
@@ -86,15 +86,16 @@ class Conditions:
         if not each:
             return cls(said_BS=said_BS)
         like, most = said_BS, max(len(several) for several in found)
-        longest = max(len(one.text_NT) for one in each)
+        longest = max(1, *(len(one.text_NT) for one in each))
         heard = like.new_zeros(len(found), most, *each[0].heard_LH.shape)
         text = like.new_zeros(len(found), most, longest, each[0].text_NT.shape[1])
         lengths = torch.zeros(len(found), most, dtype=torch.long, device=like.device)
+        has = torch.zeros_like(lengths, dtype=torch.bool)
         for row, several in enumerate(found):
             for nth, one in enumerate(several):
                 heard[row, nth], text[row, nth, : len(one.text_NT)] = one.heard_LH, one.text_NT
-                lengths[row, nth] = len(one.text_NT)
-        return cls(said_BS=said_BS, heard_BKLH=heard, text_BKNT=text, text_lengths_BK=lengths, has_BK=lengths > 0)
+                lengths[row, nth], has[row, nth] = len(one.text_NT), True
+        return cls(said_BS=said_BS, heard_BKLH=heard, text_BKNT=text, text_lengths_BK=lengths, has_BK=has)
 
     def keeping(self, said_B: Tensor, neighbours_B: Tensor) -> "Conditions":
         """These, without the prompt or the neighbours of some samples (where False)."""
@@ -183,9 +184,10 @@ class FrozenEncoders:
         listener: AudioMae | None,
         text: TextEncoder | None,
         *,
+        heard_s: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.clap, self.listener, self.text = clap, listener, text
+        self.clap, self.listener, self.text, self.heard_s = clap, listener, text, heard_s
         self.device = torch.device(device)
 
     @torch.no_grad()
@@ -201,20 +203,23 @@ class FrozenEncoders:
         """What is read of a clip.
 
         Args:
-            wave_R: Float32 sound at the listener's rate, mono, full scale 1, at least one sample; what is longer than
-                the listener hears at once is cut.
-            caption: What is said of it, not blank.
+            wave_R: Float32 sound at the listener's rate, mono, full scale 1, at least one sample; as much is heard as
+                in training, from its beginning.
+            caption: What is said of it; blank where nothing is.
 
         Raises:
             ValueError: These encoders are of a model that reads no neighbours.
         """
         if self.listener is None or self.text is None:
             raise ValueError("this model reads no neighbours (its retrieval is 'none'): give it prompts alone")
-        heard_1LH = self.listener.language_of_audio(wave_R[None, : self.listener.longest_samples], factor=LOA_FACTOR)
-        hidden_1NT, mask_1N = self.text.text_tokens([caption])
+        samples = min(round(self.heard_s * self.listener.sample_rate_hz), self.listener.longest_samples)
+        heard_1LH = self.listener.language_of_audio(wave_R[None, :samples], factor=LOA_FACTOR)
+        text_NT = torch.zeros(0, self.text.text_width)
+        if caption.strip():
+            hidden_1NT, mask_1N = self.text.text_tokens([caption])
+            text_NT = hidden_1NT[0][mask_1N[0].bool()]
         return Neighbour(
-            heard_LH=heard_1LH[0].to(self.device, torch.float32),
-            text_NT=hidden_1NT[0][mask_1N[0].bool()].to(self.device, torch.float32),
+            heard_LH=heard_1LH[0].to(self.device, torch.float32), text_NT=text_NT.to(self.device, torch.float32)
         )
 
 
@@ -229,13 +234,17 @@ class EncoderSources:
         clap: A CLAP by folder or name, in whose space prompts and neighbours are near.
         listener: An AudioMAE by file, folder or name; None where no neighbours are read.
         text: Of the encoder of captions, likewise.
+        heard_s: How much of a neighbour's sound is heard, s, above 0.
     """
 
     clap: str
     listener: str | None
     text: EncoderSource | None
+    heard_s: float = 10.24
 
     def __post_init__(self) -> None:
+        if not self.heard_s > 0:
+            raise ValueError(f"heard_s is {self.heard_s}: it must be above 0")
         if (self.listener is None) != (self.text is None):
             raise ValueError("neighbours are read by a listener and a text encoder: give both, or neither")
 
@@ -245,6 +254,7 @@ class EncoderSources:
             ClapEncoder.from_pretrained(self.clap, device=device),
             None if self.listener is None else AudioMae.from_pretrained(self.listener, device=device),
             None if self.text is None else self.text.text_encoder(device),
+            heard_s=self.heard_s,
             device=device,
         )
 
@@ -255,6 +265,7 @@ class EncoderSources:
             "clap": clap.path,
             "listener": None if self.listener is None else _saved_listener(self.listener, folder / _LISTENER),
             "text": None if self.text is None else asdict(self.text.saved(folder, "text_encoder")),
+            "heard_s": self.heard_s,
         }
 
     @classmethod
@@ -265,6 +276,7 @@ class EncoderSources:
             clap=EncoderSource(kind="clap", path=config["clap"]).found(folder).path,
             listener=str(folder / _LISTENER) if config["listener"] == _LISTENER else config["listener"],
             text=None if text is None else EncoderSource(**text).found(folder),
+            heard_s=float(config["heard_s"]),
         )
 
 

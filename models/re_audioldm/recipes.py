@@ -61,7 +61,7 @@ class Widths:
             text=0 if encoders.text is None else encoders.text.text_width,
         )
 
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """The same by the names of `ReAudioLdmConfig`."""
         return {
             "latent_channels": self.latent_channels,

@@ -152,12 +152,12 @@ def _prompt(clip: RealClip, making: Making, scratch: Path) -> Prompt:
     """What is given of a clip."""
     text = "" if making.prompt == "video" else clip.caption
     if making.prompt == "text":
-        return Prompt(text=text)
+        return Prompt(text=text, clip=clip.clip_id)
     if clip.open_picture is None:
         raise ArgumentError(f"clip {clip.clip_id} has no picture; leave --prompt video")
     file = scratch / f"{clip.clip_id}.mp4"
     file.write_bytes(clip.open_picture())
-    return Prompt(text=text, video=file)
+    return Prompt(text=text, video=file, clip=clip.clip_id)
 
 
 def write_sound(file: Path, wave_CT: npt.NDArray[np.float32], sample_rate_hz: int) -> None:

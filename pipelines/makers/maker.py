@@ -139,7 +139,7 @@ class System:
             raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
 
 
-SYSTEMS = ("audiox", "audiotoken")
+SYSTEMS = ("audiox", "audiotoken", "re_audioldm")
 """Names of the systems, and of the files beside this one that hold a `SYSTEM`."""
 
 

@@ -1,11 +1,31 @@
 """What a user may say about a run of any recipe."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from curation.errors import ArgumentError
 from curation.samples import Source
 from models.training.execution import Execution
 from pipelines.training.evaluation import EvaluationOptions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retrieving:
+    """What Re-AudioLDM reads of the clips that are nearest to a prompt; no other recipe retrieves.
+
+    Args:
+        retrieval: Their sounds and captions, their sounds alone, or nothing, which is AudioLDM.
+        neighbours: How many are read, the nearest; as many as the recipe says when not given.
+        found: Name of the neighbours that `neighbours` stored, as given to its --name.
+    """
+
+    retrieval: Literal["none", "audio", "audio+text"] = "audio+text"
+    neighbours: int | None = None
+    found: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.neighbours is not None and self.neighbours < 1:
+            raise ArgumentError(f"--neighbours must be at least 1, not {self.neighbours}; for none --retrieval none")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,6 +40,8 @@ class RunOptions:
         codec: A codec by name or folder.
         listener: A frozen listener by run, file, folder or name: an AudioMAE, or a BEATs.
         pictures: A frozen text-to-image model by run, folder or name.
+        clap: A CLAP by name or folder, for the vectors of prompts.
+        retrieving: What is read of the nearest clips.
         seconds: Length of a training sample, s, above 0.
         clips: Clips seen in all, at least 1.
         execution: How the run is executed.
@@ -35,6 +57,8 @@ class RunOptions:
     codec: str | None = None
     listener: str | None = None
     pictures: str | None = None
+    clap: str | None = None
+    retrieving: Retrieving = field(default_factory=Retrieving)
     seconds: float | None = None
     clips: int | None = None
     execution: Execution = field(default_factory=Execution)

@@ -20,8 +20,9 @@ from pipelines.recipes.beats import train_beats_tiny
 from pipelines.recipes.clap import train_clap_tiny
 from pipelines.recipes.codec import train_codec_44k, train_codec_tiny, train_mel_vae_tiny
 from pipelines.recipes.data import source_of
-from pipelines.recipes.options import RunOptions
+from pipelines.recipes.options import Retrieving, RunOptions
 from pipelines.recipes.pictures import train_pictures_tiny
+from pipelines.recipes.re_audioldm import train_re_audioldm_large, train_re_audioldm_small, train_re_audioldm_tiny
 from pipelines.training.evaluation import EvaluationOptions
 from pipelines.training.workers import train_together, write_facts
 
@@ -39,6 +40,9 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "audiotoken-base": train_audiotoken_base,
     "beats-tiny": train_beats_tiny,
     "pictures-tiny": train_pictures_tiny,
+    "re-audioldm-tiny": train_re_audioldm_tiny,
+    "re-audioldm-small": train_re_audioldm_small,
+    "re-audioldm-large": train_re_audioldm_large,
 }
 
 
@@ -56,6 +60,9 @@ RecipeName = Literal[
     "audiotoken-base",
     "beats-tiny",
     "pictures-tiny",
+    "re-audioldm-tiny",
+    "re-audioldm-small",
+    "re-audioldm-large",
 ]
 
 
@@ -142,13 +149,16 @@ class Parts:
     Args:
         listener: An AudioMAE, or for AudioToken a BEATs, by run, file, folder or name on the Hub.
         pictures: For AudioToken: a Stable Diffusion 1 or 2, or a run of pictures-tiny, by folder or name on the Hub.
+        clap: For Re-AudioLDM: the CLAP that found the neighbours; the dataset's own clap-tiny when not given.
     """
 
     listener: str | None = None
     pictures: str | None = None
+    clap: str | None = None
 
 
 OWN = Parts()
+NEAREST = Retrieving()
 
 
 def train(
@@ -164,6 +174,7 @@ def train(
     seed: int = 0,
     out: Path | None = None,
     parts: Annotated[Parts, Parameter(name="*")] = OWN,
+    retrieving: Annotated[Retrieving, Parameter(name="*")] = NEAREST,
     machinery: Annotated[Machinery, Parameter(name="*")] = ALONE,
 ) -> TrainResult | None:
     """Train a recipe on the shards of a dataset; run again, it goes on from its last checkpoint.
@@ -173,7 +184,7 @@ def train(
             clap-tiny, a small CLAP for data sets without published weights; audiomae-tiny or -base, a listener that
             learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms; or
             audiotoken-tiny or -base, pictures from sounds, with beats-tiny and pictures-tiny for data sets without
-            published weights.
+            published weights; or re-audioldm-tiny, -small or -large, sounds from words and the clips nearest to them.
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
             --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
         generation: Name of its shards, where `data` names none.
@@ -184,6 +195,7 @@ def train(
         seed: Of everything random.
         out: Folder of the run; DATASET/runs/RECIPE when not given.
         parts: Frozen models.
+        retrieving: What is read of the nearest clips.
         machinery: How the run is executed.
 
     Returns:
@@ -202,6 +214,8 @@ def train(
             codec=codec,
             listener=parts.listener,
             pictures=parts.pictures,
+            clap=parts.clap,
+            retrieving=retrieving,
             seconds=seconds,
             clips=clips,
             **machinery.options(),

@@ -38,6 +38,7 @@ def save_sources(folder: Path, *, reads: bool = True) -> EncoderSources:
         clap=str(clap),
         listener=str(save_audiomae(audiomae, folder / "listener").parent),
         text=EncoderSource(kind="t5", path=str(save_t5(folder / "t5"))),
+        heard_s=0.5,
     )
 
 
