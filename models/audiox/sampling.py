@@ -64,7 +64,7 @@ class Known:
     is_known_BF: Tensor
 
 
-Seed = int | Sequence[int | tuple[int, int]]
+Seed = int | Sequence[int | tuple[int, ...]]
 _WHOLE = (int, np.integer)
 
 

@@ -86,7 +86,32 @@ class ClapEncoder:
         """
         if Path(name_or_path).is_file():
             return cls._from_checkpoint(Path(name_or_path), device=device, revision=revision)
-        name = str(name_or_path)
+        return cls.from_parts(name_or_path, name_or_path, name_or_path, device=device, revision=revision)
+
+    @classmethod
+    def from_parts(
+        cls,
+        weights: str | Path,
+        tokenizer: str | Path,
+        extractor: str | Path,
+        *,
+        device: str | torch.device = "cpu",
+        revision: str | None = None,
+    ) -> "ClapEncoder":
+        """Loads a CLAP whose parts lie in folders of their own, as pipelines keep them.
+
+        Args:
+            weights: with safetensors.
+            tokenizer: with its files.
+            extractor: with the settings of its log-mel.
+            device: where it computes.
+            revision: branch, tag or commit on the Hub.
+
+        Raises:
+            OSError: files are missing.
+            ValueError: the weights or the tokenizer do not belong to the configuration.
+        """
+        name = str(weights)
         model, loading = ClapModel.from_pretrained(
             name, revision=revision, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
@@ -96,11 +121,11 @@ class ClapEncoder:
                 f"the weights of {name} lack {len(missing)} tensors of ClapModel, the first is {missing[0]}; "
                 "they would be random, so the encoder is refused: get a checkpoint that matches its config.json"
             )
-        extractor = ClapFeatureExtractor.from_pretrained(name, revision=revision)
+        settings = ClapFeatureExtractor.from_pretrained(str(extractor), revision=revision).to_dict()
         return cls(
             model=model.to(device),
-            tokenizer=AutoTokenizer.from_pretrained(name, revision=revision),
-            mel=ClapMelConfig.from_extractor(extractor.to_dict()),
+            tokenizer=AutoTokenizer.from_pretrained(str(tokenizer), revision=revision),
+            mel=ClapMelConfig.from_extractor(settings),
             weights_sha256=sha256_of_files(safetensors_paths(name, revision=revision)),
         )
 
@@ -124,6 +149,26 @@ class ClapEncoder:
             weights_sha256=sha256_of_files([file]),
             conversion=CONVERSION_VERSION,
         )
+
+    @property
+    def model(self) -> ClapModel:
+        """The network, for whoever saves it elsewhere."""
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer, likewise."""
+        return self._tokenizer
+
+    @property
+    def mel(self) -> ClapMelConfig:
+        """Settings of its log-mel, likewise."""
+        return self._mel.config
+
+    @property
+    def text_tokens_at_most(self) -> int:
+        """Tokens that are read of a text."""
+        return int(self._text_tokens)
 
     @property
     def sample_rate_hz(self) -> int:
