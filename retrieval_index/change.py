@@ -20,6 +20,7 @@ from curation.errors import ArgumentError, DatasetError
 from retrieval_index.embedder import Vectors
 from retrieval_index.gpu import graph_on_gpu, has_cagra
 from retrieval_index.manifest import (
+    GATHERED,
     MANIFEST_FILE,
     PLACED,
     ROWS,
@@ -253,7 +254,8 @@ def _commit_changed(
     folder: Path, manifest: Mapping[str, Any], structure: Structure, rows: pa.Table, source: Mapping[str, Any] | None
 ) -> None:
     """Measure a changed index and make it count."""
-    fields = {**manifest, "source": {**manifest["source"], **(source or {})}}
+    kept = {name: value for name, value in manifest["source"].items() if name != GATHERED}
+    fields = {**manifest, "source": {**kept, **(source or {})}}
     if structure.kind == "flat":
         fields |= _exact(structure)
     else:

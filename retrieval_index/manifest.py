@@ -68,6 +68,10 @@ PLACED = pa.schema(
 NUMBER = column("number", pa.int32(), "number of the clip in this file, from 0 in the order of the rows")
 """A further column of the file, so that nothing has to be counted when an index is opened."""
 
+GATHERED = "gathered_from"
+"""Field of `source` in the manifest: a sum of what the index was gathered from, by which a later run knows that nothing
+has changed. Whatever adds or removes clips takes it away, so that it never speaks of another index than this one."""
+
 
 def faiss_module() -> Any:
     """The installed FAISS.

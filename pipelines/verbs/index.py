@@ -1,5 +1,6 @@
 """`foundsound index`: build a search index over a selection, or bring one up to date."""
 
+import hashlib
 import os
 import time
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
@@ -23,7 +25,7 @@ from retrieval_index import change
 from retrieval_index.embed import INPUT_OF_PICTURE
 from retrieval_index.embedder import Of
 from retrieval_index.index import Index
-from retrieval_index.manifest import PLACED, ROWS, check_embedder, checked_file, repair, sum_of_vectors
+from retrieval_index.manifest import GATHERED, PLACED, ROWS, check_embedder, checked_file, repair, sum_of_vectors
 from retrieval_index.manifest import read_rows as read_index_rows
 from retrieval_index.recall import QUERIES
 from retrieval_index.structure import KINDS, Kind, choose_kind
@@ -87,19 +89,43 @@ class IndexResult:
         )
 
 
-def _found(dataset: Dataset, selection: str, label: str) -> list[Row]:
+def _found(dataset: Dataset, selection: str, label: str) -> pa.Table:
     """A selection's clips with the places of their vectors."""
     chosen = read_rows(dataset, selection, kept_only=True).select(["clip_id", "captions"])
-    found: list[Row] = dataset.sql(_ROWS, [label], chosen=chosen).to_pylist()
-    if not found:
+    found = dataset.sql(_ROWS, [label], chosen=chosen)
+    if not found.num_rows:
         raise ArgumentError(f"selection {selection!r} keeps no clip, so there is nothing to index")
-    missing = sum(row["blob"] is None for row in found)
+    missing = found["blob"].null_count
     if missing:
         raise ArgumentError(
-            f"{missing} of {len(found)} clips of selection {selection!r} have no vectors {label!r}; "
+            f"{missing} of {found.num_rows} clips of selection {selection!r} have no vectors {label!r}; "
             f"run `foundsound embed {dataset.path}` first"
         )
     return found
+
+
+def _gathered_from(dataset: Dataset, found: pa.Table) -> str | None:
+    """A sum that is another one when an index would gather anything else, without reading a vector.
+
+    It is of the clips, their captions and sounds, the places of their vectors, and the size and time of the blobs that
+    these lie in, which nothing but a takedown writes over. None where files have no such time, or one is missing.
+    """
+    root = dataset.root("vectors")
+    if not root.is_local:
+        return None
+    digest = hashlib.sha256()
+    for blob in sorted(found["blob"].unique().to_pylist()):
+        try:
+            state = (root.path / blob).stat()
+        except FileNotFoundError:
+            return None
+        digest.update(f"{blob} {state.st_size} {state.st_mtime_ns}\n".encode())
+    for column in found.combine_chunks().itercolumns():
+        with pa.BufferOutputStream() as sink:
+            with pa.ipc.new_stream(sink, pa.schema([("column", column.type)])) as writer:
+                writer.write_table(pa.table({"column": column}))
+            digest.update(sink.getvalue())
+    return digest.hexdigest()
 
 
 def _place(row: Row) -> BlobRef:
@@ -175,12 +201,13 @@ def index(
     }
     with writer_lock(opened.folder("locks") / f"index-{called}.lock", f"index {called!r} of {opened.path}"):
         found = _found(opened, selection, vectors)
+        source[GATHERED] = _gathered_from(opened, found)
         identity = dict(stage.embedder)
         changed = None
         if check:
-            _check(opened, folder, found, identity)
+            _check(opened, folder, found.to_pylist(), identity)
         elif (changed := _bring_up_to_date(opened, folder, found, identity, source, kind)) is None:
-            _build(opened, folder, found, identity, source, kind)
+            _build(opened, folder, found.to_pylist(), identity, source, kind)
     manifest = Index.read_manifest(folder)
     return IndexResult(
         folder, manifest["clips"], manifest["windows"], time.perf_counter() - begun, manifest, *(changed or ())
@@ -196,7 +223,7 @@ def _build(dataset: Dataset, folder: Path, found: list[Row], identity: Row, sour
 
 
 def _bring_up_to_date(
-    dataset: Dataset, folder: Path, found: list[Row], identity: Row, source: Row, kind: Kind | None
+    dataset: Dataset, folder: Path, table: pa.Table, identity: Row, source: Row, kind: Kind | None
 ) -> tuple[int, int] | None:
     """Add and remove what the selection gained and lost; None where the index must be built anew.
 
@@ -205,13 +232,20 @@ def _bring_up_to_date(
     """
     try:
         manifest = Index.read_manifest(folder)
-        before = _contents(folder, manifest)
+        is_same = source[GATHERED] is not None and manifest["source"].get(GATHERED) == source[GATHERED]
+        before = _contents(folder, manifest, only_files=is_same)  # and --check's advice to run this mends its files
     except DatasetError:
         return None
-    windows = sum(row["windows"] for row in found)
-    chosen = kind or choose_kind(windows, found[0]["dimension"], machine_memory_bytes())
+    chosen = kind or choose_kind(
+        pc.sum(table["windows"]).as_py(), table["dimension"][0].as_py(), machine_memory_bytes()
+    )
     if manifest.get("wanted", manifest["kind"]) != chosen or canonical(manifest["embedder"]) != canonical(identity):
         return None
+    if is_same:
+        if manifest["source"] != source:
+            change.describe(folder, {}, source)
+        return 0, 0
+    found = table.to_pylist()
     now = _now(dataset, found)
     gone = {clip for clip, bound in before.items() if now.get(clip) != bound}
     new = [row for row in found if row["clip_id"] not in before or row["clip_id"] in gone]
@@ -225,14 +259,16 @@ def _bring_up_to_date(
     return len(new), len(gone)
 
 
-def _contents(folder: Path, manifest: Row, *, wholly: bool = False) -> dict[str, tuple[str, str | None]]:
-    """clip_id -> the sums of its sound and vectors with which it is in an index.
+def _contents(folder: Path, manifest: Row, *, only_files: bool = False) -> dict[str, tuple[str, str | None]]:
+    """clip_id -> the sums of its sound and vectors with which it is in an index; nothing where only files are checked.
 
     Raises:
         DatasetError: A file is missing or was changed.
     """
-    checked_file(folder, manifest, "vectors", wholly=wholly)
+    checked_file(folder, manifest, "vectors", wholly=True)
     rows = read_index_rows(folder, manifest)
+    if only_files:
+        return {}
     bound = zip(rows["audio_sha256"].to_pylist(), rows[change.SUM].to_pylist(), strict=True)
     return dict(zip(rows["clip_id"].to_pylist(), bound, strict=True))
 
@@ -252,7 +288,7 @@ def _check(dataset: Dataset, folder: Path, found: list[Row], identity: Row) -> N
     """
     manifest = Index.read_manifest(folder)
     check_embedder(folder, manifest, identity)
-    before, now = _contents(folder, manifest, wholly=True), _now(dataset, found)
+    before, now = _contents(folder, manifest), _now(dataset, found)
     differing = sorted(clip for clip in before.keys() | now.keys() if before.get(clip) != now.get(clip))
     report = read_report(dataset, manifest["source"]["selection"])
     wrong = f"{len(differing)} clips differ in their sound or vectors, as {differing[0]}" if differing else ""

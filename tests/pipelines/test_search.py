@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from curation.blobs import BlobReader
 from curation.dataset import Dataset
 from curation.duplicates.found import DUPLICATES, found_path
 from curation.errors import ArgumentError, DatasetError
@@ -27,10 +28,10 @@ from pipelines.verbs.index import index
 from pipelines.verbs.neighbours import neighbours
 from pipelines.verbs.query import QueryResult, Terms, open_index, query
 from pipelines.wiring.embedders import load_clap
-from retrieval_index.change import drop
+from retrieval_index.change import drop, remove
 from retrieval_index.embed_text import caption_hash
 from retrieval_index.index import Index
-from retrieval_index.manifest import PLACED, commit
+from retrieval_index.manifest import GATHERED, PLACED, commit
 from retrieval_index.manifest import read_rows as read_index_rows
 from retrieval_index.neighbours import Neighbours
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
@@ -198,6 +199,26 @@ def test_an_index_takes_in_only_what_changed_and_says_when_it_is_old(dataset: Pa
     assert index(dataset, embedder=clap, kind="flat").added == 0
 
 
+def test_an_index_of_which_nothing_changed_reads_no_vector(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(*arguments: object) -> None:
+        raise AssertionError("a vector was read")
+
+    clap, folder = clap_of(dataset), dataset / "indexes" / "train"
+    before = index(dataset, embedder=clap).manifest
+    with monkeypatch.context() as patch:
+        patch.setattr(BlobReader, "view", unexpected)
+        same = index(dataset, embedder=clap)
+        assert (same.added, same.removed, same.manifest) == (0, 0, before)
+        for blob in (dataset / "vectors").rglob("*.bin"):
+            blob.touch()
+        with pytest.raises(AssertionError, match="a vector was read"):
+            index(dataset, embedder=clap)
+    remove(folder, [clip_of("low")])
+    assert Index.read_manifest(folder)["source"].get(GATHERED) is None, "it is no more what was gathered"
+    index(dataset, embedder=clap)
+    assert set(clips(query(dataset, "a hum"))) == ALL
+
+
 def test_a_takedown_leaves_the_index_usable(dataset: Path) -> None:
     index(dataset, name="second", embedder=clap_of(dataset))
     (dataset / "indexes" / "second" / "index.json").write_text("{")
@@ -345,6 +366,7 @@ def test_an_index_without_sums_of_vectors_is_bound_anew(bound: Path) -> None:
     """As `Index.build` makes it from vectors that come from elsewhere."""
     folder = bound / "indexes" / "train"
     manifest = Index.read_manifest(folder)
+    del manifest["source"][GATHERED]
     rows = read_index_rows(folder, manifest).select(PLACED.names)
     at = rows.schema.get_field_index("vectors_sha256")
     commit(folder, manifest, rows.set_column(at, PLACED.field(at), pa.nulls(len(rows), pa.large_string())), None)
