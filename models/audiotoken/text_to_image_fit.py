@@ -53,9 +53,9 @@ class PicturesConfig:
         vocabulary: Most tokens.
     """
 
-    side_px: int = 64
-    vae_widths: tuple[int, ...] = (16, 32, 32)
-    latent_channels: int = 4
+    side_px: int = 32
+    vae_widths: tuple[int, ...] = (16, 32, 64)
+    latent_channels: int = 8
     unet_widths: tuple[int, ...] = (32, 64)
     text_width: int = 64
     text_depth: int = 2
@@ -119,8 +119,8 @@ class _Run:
     batch_clips: int
 
 
-def pictures_tiny(*, total_clips: int = 40_000, seed: int = 0) -> PicturesRecipe:
-    """For some minutes of a CPU core, and pictures of a few kinds: 64 px, latents of 4 x 16 x 16. All of it is ours.
+def pictures_tiny(*, total_clips: int = 24_000, seed: int = 0) -> PicturesRecipe:
+    """For some minutes of a CPU core, and pictures of a few kinds: 32 px, latents of 8 x 8 x 8. All of it is ours.
 
     Args:
         total_clips: Pictures seen by the text encoder and the UNet; the autoencoder sees a quarter as many.

@@ -136,7 +136,7 @@ def test_the_small_models_pictures_fit_their_networks():
     network = TextAndUnet(config, vocabulary=100)
     side = config.latent_side
     with torch.no_grad():
-        said = network(torch.zeros(1, 4, side, side), torch.tensor([3]), torch.zeros(1, 16, dtype=torch.int64))
-    assert said.shape == (1, 4, side, side) and math.isfinite(said.abs().sum())
+        said = network(torch.zeros(1, config.latent_channels, side, side), torch.tensor([3]), torch.zeros(1, 16, dtype=torch.int64))
+    assert said.shape == (1, config.latent_channels, side, side) and math.isfinite(said.abs().sum())
     with pytest.raises(ValueError, match="side_px is 30"):
         PicturesConfig(side_px=30)
