@@ -281,12 +281,11 @@ class LatentClips:
             `neighbours`, a `Neighbourhood`, and `transcript`, which is empty where no list says it.
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
-        shown = start * lengths.frames_of_latent + np.arange(drawn.pictures)
         moments = self._latents.moments(number)
         sample = {
             "key": self._members.keys[number].as_py(),
             "text": self._members.texts[number][drawn.nth].as_py(),
-            "frames": self._latents.pictures(number, shown.astype(np.int64)),
+            "frames": self._frames(number, drawn, lengths),
             "latents": _span(moments, start, start + drawn.length, drawn.rng),
         }
         if self._has_before:
@@ -304,6 +303,13 @@ class LatentClips:
         if self._has_transcript:
             sample["transcript"] = self._members.transcripts[number].as_py()
         return sample
+
+    def _frames(self, number: int, drawn: "Drawn", lengths: Lengths) -> Array | None:
+        """The pictures of a span; None where the clip has none."""
+        if not self._latents.has_pictures(number):
+            return None
+        shown = drawn.start * lengths.frames_of_latent + np.arange(drawn.pictures)
+        return self._latents.pictures(number, shown.astype(np.int64))
 
     def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:
         """The latents that end where a span starts; None where they are not known."""

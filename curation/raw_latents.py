@@ -77,6 +77,10 @@ class RawLatents:
             raise ValueError(f"the codec gave {len(mean_FD)} latent frames of clip {key}, not the number it says")
         return small_latents(mean_FD, key), None if std_FD is None else small_latents(std_FD, key)
 
+    def has_pictures(self, clip: int) -> bool:
+        """Not known before the shard is read."""
+        return True
+
     def pictures(self, clip: int, wanted: Indices) -> Array | None:
         """Some of a clip's pictures; None where it has none."""
         content = self._shards.read(clip, ("mp4",)).get("mp4")

@@ -14,6 +14,7 @@ from curation.blobs import Array
 from curation.dataset import Dataset
 from curation.encode import SoundEncoder
 from curation.errors import ArgumentError
+from curation.generators import Generators
 from curation.keys import stable_hash
 from curation.latents import Extras, LatentClips, Lengths, Members
 from curation.raw_latents import RawLatents
@@ -185,10 +186,11 @@ class Samples:
             for row, source in enumerate(places.sources.tolist())
             if rows is None or row in rows
         ]
-        places_drawn = []
-        for row, source, clip in wanted:
-            rng = np.random.default_rng([plan.seed, number, row, _SAMPLE])
-            places_drawn.append((source, self._clips[source].draw(clip, self.lengths, bucket, rng)))
+        generators = Generators([plan.seed, number, _SAMPLE], plan.batch_size)
+        places_drawn = [
+            (source, self._clips[source].draw(clip, self.lengths, bucket, generators.of(row)))
+            for row, source, clip in wanted
+        ]
         drawn = [self._clips[source].sample(one, self.lengths) for source, one in places_drawn]
         batch = {
             "latents": np.stack([sample["latents"] for sample in drawn]),

@@ -27,6 +27,9 @@ class Latents(Protocol):
     def moments(self, clip: int) -> tuple[Array, Array | None]:
         """Means and spreads of a clip's latents, (F, D) float16 each; no spreads where the latents are certain."""
 
+    def has_pictures(self, clip: int) -> bool:
+        """Whether a clip may have pictures; what is false is known at once."""
+
     def pictures(self, clip: int, wanted: Indices) -> Array | None:
         """Some of a clip's pictures, (N, H, W, 3) uint8, the last one where it has fewer; None where it has none."""
 
@@ -67,6 +70,10 @@ class StoredLatents:
 
     def _shape(self, clip: int) -> tuple[int, int]:
         return self.latent_frames.item(clip), self._width.item(clip)
+
+    def has_pictures(self, clip: int) -> bool:
+        """Whether a clip has pictures."""
+        return self._frames.item(clip) > 0
 
     def pictures(self, clip: int, wanted: Indices) -> Array | None:
         """Some of a clip's pictures; None where it has none."""
