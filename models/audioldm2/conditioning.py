@@ -28,7 +28,12 @@ MOST_TEXTS = 65_536
 
 
 def streams_of_batch(
-    batch: Batch, wanted: Sequence[StreamConfig], *, empty_B: Tensor, nothing: Nothing, of_sound_B: Tensor | None = None
+    batch: Batch,
+    wanted: Sequence[StreamConfig],
+    *,
+    dropped_B: Tensor,
+    nothing: Nothing,
+    of_sound_B: Tensor | None = None,
 ) -> dict[str, Stream]:
     """The streams of a batch of training.
 
@@ -37,21 +42,24 @@ def streams_of_batch(
             every text is blank; for any other stream NAME, `NAME` (B, T, C) and `NAME_lengths`. `teachers` (B, S) with
             `has_teachers` where a sound's CLAP vector may stand for that of its words.
         wanted: The streams.
-        empty_B: bool, where nothing is said.
+        dropped_B: bool, where everything is taken away; where a text is blank, `clap` and `t5` are.
         nothing: What stands there.
         of_sound_B: bool, where the sound's vector is taken, if there is one.
 
     Raises:
         ValueError: the batch lacks a stream.
     """
+    device = dropped_B.device
+    blank_B = torch.tensor([not text.strip() for text in batch["texts"]], device=device)
     found = {}
     for one in wanted:
-        stream = _stream(batch, one, len(empty_B), empty_B.device)
+        stream = _stream(batch, one, len(dropped_B), device)
         if one.name == CLAP and of_sound_B is not None and batch.get("teachers") is not None:
-            of_sound_B = of_sound_B & torch.as_tensor(batch["has_teachers"], device=empty_B.device)
+            of_sound_B = of_sound_B & torch.as_tensor(batch["has_teachers"], device=device)
             vectors_BS = torch.nn.functional.normalize(batch["teachers"], dim=1)
             tokens_BTC = torch.where(of_sound_B[:, None, None], vectors_BS[:, None], stream.tokens_BTC)
             stream = Stream(tokens_BTC=tokens_BTC, shown_BT=stream.shown_BT, lengths_B=stream.lengths_B)
+        empty_B = dropped_B | blank_B if one.name in (CLAP, TEXT) else dropped_B
         found[one.name] = emptied(stream, empty_B, nothing.get(one.name))
     return found
 

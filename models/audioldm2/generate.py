@@ -19,6 +19,7 @@ from torch import Tensor
 from models.audioldm2.conditioning import CLAP, FrozenEncoders, Given, emptied, of_streams
 from models.audioldm2.language import Stream, Streams
 from models.audioldm2.network import AudioLdm2Network
+from models.audioldm2.phonemes import PHONEMES, Spoken, stream_of_phonemes
 from models.audiox.sampling import Seed, start_noise
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
@@ -143,7 +144,7 @@ class AudioLDM2:
     @torch.no_grad()
     def generate(
         self,
-        text: Sequence[str] | None = None,
+        text: Sequence[str | Spoken] | None = None,
         *,
         audio: Sequence[Tensor | None] | None = None,
         seconds: float | None = None,
@@ -158,7 +159,7 @@ class AudioLDM2:
         Sound i depends on its prompt, the seed and i, not on the other prompts.
 
         Args:
-            text: B prompts; an empty one says nothing.
+            text: B prompts; an empty one says nothing. For a model of speech `Spoken` ones, of who speaks and what.
             audio: The beginning of a sound for each prompt, float32 (R,) at the codec's rate, or None: in the language
                 of audio it is gone on from there, and where there are no words its CLAP vector stands for them.
             seconds: Length of the sounds; None: as in training.
@@ -176,13 +177,14 @@ class AudioLDM2:
             ValueError: if there is no prompt, or a number is out of range.
             FloatingPointError: if what comes out is not finite.
         """
-        texts, sounds = self._prompts(text, audio)
+        prompts, sounds = self._prompts(text, audio)
+        texts = [one.text for one in prompts]
         seconds = self.hearing.window_s if seconds is None else seconds
         self._check(texts, seconds=seconds, steps=steps, guidance=guidance, candidates=candidates)
         frames = math.ceil(round(seconds * self.codec.latent_rate_hz, 6))
         noise_BFD = start_noise(_keys(seed, len(texts), candidates), len(texts) * candidates, (frames, self._channels))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            said, unsaid = self._conditions(texts, sounds)
+            said, unsaid = self._conditions(prompts, sounds)
             conditions = said.repeated(candidates), unsaid.repeated(candidates)
             x_BFD = self._denoised(noise_BFD.to(self.device), conditions, steps, guidance, on_step)
         wave_BCR = self.codec.decode(x_BFD.float() / self.network.latent_scale)
@@ -198,22 +200,23 @@ class AudioLDM2:
         return self.codec.latent_channels
 
     def _prompts(
-        self, text: Sequence[str] | None, audio: Sequence[Tensor | None] | None
-    ) -> tuple[list[str], list[Tensor | None]]:
+        self, text: Sequence[str | Spoken] | None, audio: Sequence[Tensor | None] | None
+    ) -> tuple[list[Spoken], list[Tensor | None]]:
         """Words and sounds of each prompt."""
         if isinstance(text, str):
             raise ValueError("text must be a list of prompts, not one string")
         count = len(text if text is not None else audio or ())
-        texts = [""] * count if text is None else list(text)
+        texts = [""] * count if text is None else text
+        prompts = [one if isinstance(one, Spoken) else Spoken(text=one) for one in texts]
         sounds: list[Tensor | None] = [None] * count if audio is None else list(audio)
         if not count or len(sounds) != count:
             raise ValueError(
-                f"{len(texts)} texts and {len(sounds)} sounds: give at least one prompt, and as many of both"
+                f"{len(prompts)} texts and {len(sounds)} sounds: give at least one prompt, and as many of both"
             )
         for wave_R in sounds:
             if wave_R is not None and (wave_R.ndim != 1 or not len(wave_R)):
                 raise ValueError(f"a sound must be (R,) with at least a sample, got {tuple(wave_R.shape)}")
-        return texts, sounds
+        return prompts, sounds
 
     def _check(self, texts: list[str], *, seconds: float, steps: int, guidance: float, candidates: int) -> None:
         levels = int(self.scheduler["num_train_timesteps"])
@@ -228,9 +231,18 @@ class AudioLDM2:
         if candidates > 1 and not all(text.strip() for text in texts):
             raise ValueError("candidates are ranked by their words: give each prompt a text, or drop candidates")
 
-    def _conditions(self, texts: list[str], sounds: list[Tensor | None]) -> tuple[_Conditions, _Conditions]:
+    def _streams(self, prompts: list[Spoken]) -> dict[str, Stream]:
+        """The streams of words, and of what is said where the model was trained on it."""
+        streams, ipas = self.encoders.streams([one.text for one in prompts]), [one.phonemes for one in prompts]
+        if any(one.name == PHONEMES for one in self.network.language.config.streams):
+            return {**streams, PHONEMES: stream_of_phonemes(ipas, self.device)}
+        if any(ipas):
+            raise ValueError("this model was trained without phonemes: it cannot be told what is said")
+        return streams
+
+    def _conditions(self, prompts: list[Spoken], sounds: list[Tensor | None]) -> tuple[_Conditions, _Conditions]:
         """What the sounds are conditioned on, and what guidance leads away from."""
-        streams = self.encoders.streams(texts)
+        streams, texts = self._streams(prompts), [one.text for one in prompts]
         given = [None if wave_R is None else self._given(wave_R) for wave_R in sounds]
         for row, (text, one) in enumerate(zip(texts, given, strict=True)):
             if one is not None and not text.strip():

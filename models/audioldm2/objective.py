@@ -109,11 +109,10 @@ class AudioLdm2Objective:
             raise TypeError(f"the network is a {type(network).__name__}, not an AudioLdm2Network")
         settings, loa_BLW = self.settings, batch["heard"].float()
         drawn = self._draw(batch["latents"], rngs)
-        blank_B = torch.tensor([not text.strip() for text in batch["texts"]], device=loa_BLW.device)
         streams = streams_of_batch(
             batch,
             network.language.config.streams,
-            empty_B=drawn.dropped_B | blank_B,
+            dropped_B=drawn.dropped_B,
             nothing=self.nothing,
             of_sound_B=drawn.of_sound_B if settings.of_sound_ratio else None,
         )

@@ -10,6 +10,7 @@ Legend: B batch, T tokens, V signs.
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +41,19 @@ Source: the chart of the International Phonetic Association, revised to 2020.
 """
 
 _NUMBERS = {sign: number for number, sign in enumerate(SIGNS)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spoken:
+    """A prompt of speech.
+
+    Attributes:
+        text: Who speaks, or what else is heard; empty: nothing is said about it.
+        phonemes: What is said, in the International Phonetic Alphabet; empty: nothing.
+    """
+
+    text: str = ""
+    phonemes: str = ""
 
 
 def phoneme_stream() -> StreamConfig:

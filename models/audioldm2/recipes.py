@@ -15,6 +15,7 @@ from models.audioldm2.generate import AudioLDM2, Hearing
 from models.audioldm2.language import LanguageConfig, StreamConfig
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
 from models.audioldm2.objective import AudioLdm2Objective, ObjectiveSettings, Phase, trained_parts
+from models.audioldm2.phonemes import phoneme_stream
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
 from models.training.averaged import RowsAt, seeded
@@ -89,6 +90,7 @@ class Widths:
         text_width: Of T5's tokens.
         loa_width: Of the listener.
         vectors: LOA vectors of a sample.
+        is_speech: Whether the language model is told phonemes too.
     """
 
     latent_channels: int = 8
@@ -97,15 +99,20 @@ class Widths:
     text_width: int = 1024
     loa_width: int = 768
     vectors: int = 8
+    is_speech: bool = False
 
     @property
     def streams(self) -> tuple[StreamConfig, ...]:
-        """CLAP and T5."""
-        return StreamConfig(name=CLAP, width=self.said_width), StreamConfig(name=TEXT, width=self.text_width)
+        """CLAP and T5, and for speech phonemes."""
+        words = StreamConfig(name=CLAP, width=self.said_width), StreamConfig(name=TEXT, width=self.text_width)
+        return (*words, phoneme_stream()) if self.is_speech else words
 
 
 PUBLISHED = Widths()
 """Those of AudioLDM 2: 8 x 256 x 16 latents, CLAP, FLAN-T5-large, AudioMAE."""
+
+PUBLISHED_SPEECH = replace(PUBLISHED, vectors=512, is_speech=True)
+"""Those of AudioLDM 2 for speech: every patch of the AudioMAE is a vector."""
 
 
 def audioldm2_tiny(widths: Widths, *, total_clips: int = 6_000, seed: int = 0) -> AudioLdm2Recipe:
@@ -144,6 +151,21 @@ def audioldm2_tiny(widths: Widths, *, total_clips: int = 6_000, seed: int = 0) -
         ),
         batch_clips=8,
     )
+
+
+def audioldm2_speech_tiny(widths: Widths, *, total_clips: int = 16_000, seed: int = 0) -> AudioLdm2Recipe:
+    """Speech for two CPU cores: words of about a second, of which the language of audio says every patch.
+
+    Source: AudioLDM 2 hears speech with a factor of 1. The sizes are ours, those of `audioldm2_tiny` with a language
+    model twice as deep, since what is said is its own to say: the UNet is told who speaks alone.
+
+    Args:
+        widths: Of codec and encoders, of speech.
+        total_clips: Length of all phases.
+        seed: Of the run.
+    """
+    recipe = audioldm2_tiny(replace(widths, is_speech=True), total_clips=total_clips, seed=seed)
+    return replace(recipe, network=replace(recipe.network, language=replace(recipe.network.language, depth=4)))
 
 
 def _phase(phase: Phase, total_clips: int, *, peak: float, seed: int) -> PhaseRecipe:
@@ -201,6 +223,22 @@ def audioldm2_large(widths: Widths = PUBLISHED, *, total_clips: int = 16_000_000
     base = audioldm2_base(widths, total_clips=total_clips, seed=seed)
     unet = replace(base.network.unet, depth=2, more_attention=True)
     return replace(base, network=replace(base.network, unet=unet))
+
+
+def audioldm2_speech_base(
+    widths: Widths = PUBLISHED_SPEECH, *, total_clips: int = 16_000_000, seed: int = 0
+) -> AudioLdm2Recipe:
+    """AudioLDM 2 for speech, at the size of its paper: 512 vectors of 10.24 s, said after phonemes.
+
+    Source: that of `audioldm2_base`. Ours: that T5's tokens are a stream here too, and that the language model reads
+    phonemes as they are, where the paper has a transformer before it.
+
+    Args:
+        widths: Of codec and encoders, of speech.
+        total_clips: Length of all phases.
+        seed: Of the run.
+    """
+    return audioldm2_base(replace(widths, is_speech=True), total_clips=total_clips, seed=seed)
 
 
 def _published_sizes(widths: Widths) -> AudioLdm2Config:

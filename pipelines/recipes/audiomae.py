@@ -1,7 +1,7 @@
-"""The recipes `audiomae-tiny` and `audiomae-base`: listeners trained on the sounds of a generation, without labels.
+"""The recipes `audiomae-tiny`, `audiomae-speech-tiny` and `audiomae-base`: listeners trained without labels.
 
-What comes out is in the run's folder `model`, which whatever takes an AudioMAE reads: the language of audio for data
-sets without published weights.
+They are trained on the sounds of a generation. What comes out is in the run's folder `model`, which whatever takes an
+AudioMAE reads: the language of audio for data sets without published weights.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,13 @@ from typing import Any
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
-from models.encoders.audiomae_fit import AudioMaeRecipe, audiomae_base, audiomae_tiny, train_audiomae
+from models.encoders.audiomae_fit import (
+    AudioMaeRecipe,
+    audiomae_base,
+    audiomae_speech_tiny,
+    audiomae_tiny,
+    train_audiomae,
+)
 from models.training.world import World
 from pipelines.recipes.codec_windows import SoundWindows
 from pipelines.recipes.data import generation_identity, open_shards
@@ -23,6 +29,11 @@ from pipelines.wiring.devices import device_name
 def train_audiomae_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Train or go on with `audiomae-tiny`; see `train_audiomae_recipe`."""
     return train_audiomae_recipe("audiomae-tiny", audiomae_tiny, dataset, folder, options)
+
+
+def train_audiomae_speech_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
+    """Train or go on with `audiomae-speech-tiny`; see `train_audiomae_recipe`."""
+    return train_audiomae_recipe("audiomae-speech-tiny", audiomae_speech_tiny, dataset, folder, options)
 
 
 def train_audiomae_base(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:

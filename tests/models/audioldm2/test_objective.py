@@ -81,7 +81,7 @@ def test_joint_tells_the_true_loa_in_its_share_and_what_is_said_in_the_others() 
     for ratio, is_true in ((1.0, True), (0.0, False)):
         AudioLdm2Objective(replace(settings, true_ratio=ratio), NOTHING)(network, given, rngs())
         streams = streams_of_batch(
-            given, CONFIG.language.streams, empty_B=torch.zeros(3, dtype=torch.bool), nothing=NOTHING
+            given, CONFIG.language.streams, dropped_B=torch.zeros(3, dtype=torch.bool), nothing=NOTHING
         )
         torch.testing.assert_close(
             network.told[2], given["heard"] if is_true else network.language.spoken(streams), atol=1e-5, rtol=1e-5
@@ -96,7 +96,7 @@ def test_language_is_the_distance_to_the_true_loa(distance: Any) -> None:
     objective = AudioLdm2Objective(ObjectiveSettings(phase="language", drop=0.0, distance=distance), NOTHING)
     result = objective(network, given, rngs())
     streams = streams_of_batch(
-        given, CONFIG.language.streams, empty_B=torch.zeros(3, dtype=torch.bool), nothing=NOTHING
+        given, CONFIG.language.streams, dropped_B=torch.zeros(3, dtype=torch.bool), nothing=NOTHING
     )
     difference = network.language.predicted(streams, given["heard"]) - given["heard"]
     expected = difference.abs().mean() if distance == "l1" else difference.square().mean()
@@ -134,9 +134,13 @@ def test_the_joint_phase_teaches_the_language_model_by_the_sounds_too() -> None:
 
 def test_blank_texts_say_nothing_and_a_sounds_vector_may_stand_for_words() -> None:
     given = {**batch(), "teachers": torch.ones(3, 8), "has_teachers": np.array([True, True, False])}
-    empty_B = torch.tensor([True, False, False])
+    dropped_B = torch.tensor([True, False, False])
     found = streams_of_batch(
-        given, CONFIG.language.streams, empty_B=empty_B, nothing=NOTHING, of_sound_B=torch.tensor([True, True, True])
+        given,
+        CONFIG.language.streams,
+        dropped_B=dropped_B,
+        nothing=NOTHING,
+        of_sound_B=torch.tensor([True, True, True]),
     )
     clap = found["clap"].tokens_BTC[:, 0]
     torch.testing.assert_close(clap[0], NOTHING["clap"][0])
@@ -144,12 +148,12 @@ def test_blank_texts_say_nothing_and_a_sounds_vector_may_stand_for_words() -> No
     torch.testing.assert_close(clap[2], given["said"][2], msg="it has none")
     blank = {name: value for name, value in given.items() if not name.startswith("token")}
     with pytest.raises(ValueError, match="no 'tokens' for stream 't5'"):
-        streams_of_batch(blank, CONFIG.language.streams, empty_B=empty_B, nothing=NOTHING)
+        streams_of_batch(blank, CONFIG.language.streams, dropped_B=dropped_B, nothing=NOTHING)
     blank["texts"] = ["", " ", ""]
     whole_B = torch.ones(3, dtype=torch.bool)
-    silent = streams_of_batch(blank, CONFIG.language.streams, empty_B=whole_B, nothing=NOTHING)
+    silent = streams_of_batch(blank, CONFIG.language.streams, dropped_B=whole_B, nothing=NOTHING)
     torch.testing.assert_close(silent["t5"].tokens_BTC, NOTHING["t5"].expand(3, 1, -1))
-    hidden = streams_of_batch(given, CONFIG.language.streams, empty_B=empty_B, nothing={})
+    hidden = streams_of_batch(given, CONFIG.language.streams, dropped_B=dropped_B, nothing={})
     assert hidden["t5"].shown_BT.tolist() == [[False] * 4, [True, True, False, False], [True, True, True, False]]
 
 
