@@ -10,7 +10,7 @@ Run again, it goes on where it stopped. With `--save` the tables are also writte
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.evidence.audiox_masking import WorldPlan, world_table
@@ -22,21 +22,23 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 REAL, WORLD, RUNS = RealPlan(), WorldPlan(), RunsPlan()
 
+Tables = dict[str, list[Row]]
 
-def _real(folder: Path) -> dict[str, list[Row]]:
+
+def _real(folder: Path, seeds: tuple[int, ...]) -> Tables:
     return real_tables(REAL, folder / "esc50")
 
 
-def _world(folder: Path) -> dict[str, list[Row]]:
-    return {"world": world_table(WORLD, folder / "world")}
+def _world(folder: Path, seeds: tuple[int, ...]) -> Tables:
+    return {"world": world_table(replace(WORLD, seeds=seeds), folder / "world")}
 
 
-def _runs(folder: Path) -> dict[str, list[Row]]:
+def _runs(folder: Path, seeds: tuple[int, ...]) -> Tables:
     dataset, _ = trained(REAL, folder / "esc50")
     return {"runs": [killed_row(RUNS, dataset.path), shared_row(RUNS, dataset.path)]}
 
 
-PARTS: dict[str, tuple[Callable[[Path], dict[str, list[Row]]], RealPlan | WorldPlan | RunsPlan]] = {
+PARTS: dict[str, tuple[Callable[[Path, tuple[int, ...]], Tables], RealPlan | WorldPlan | RunsPlan]] = {
     "real": (_real, REAL),
     "world": (_world, WORLD),
     "runs": (_runs, RUNS),
@@ -47,15 +49,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for data sets, runs and sounds")
     parser.add_argument("--only", choices=sorted(PARTS), action="append", help="all parts when not given")
+    parser.add_argument("--seeds", type=int, nargs="+", default=WORLD.seeds, help="of the runs of world (0 1)")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/evidence-audiox-PART.json")
     given = parser.parse_args()
     for name in given.only or PARTS:
         measure, plan = PARTS[name]
-        tables = measure(given.out.resolve())
+        tables = measure(given.out.resolve(), tuple(given.seeds))
         for title, rows in tables.items():
             print("\n".join([f"{title}:", *lines_of(rows), ""]), flush=True)
         if given.save:
-            keep(RESULTS / f"evidence-audiox-{name}.json", tables, plan=asdict(plan))
+            told = {**asdict(plan), **({"seeds": given.seeds} if name == "world" else {})}
+            keep(RESULTS / f"evidence-audiox-{name}.json", tables, plan=told)
     return 0
 
 

@@ -44,7 +44,7 @@ class WorldPlan:
         given: What of those is given, of `GIVEN`.
     """
 
-    clips: int = 8_000
+    clips: int = 6_000
     seeds: tuple[int, ...] = (0, 1)
     world: int = 0
     prompts: int | None = None

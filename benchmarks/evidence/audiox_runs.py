@@ -34,7 +34,7 @@ class RunsPlan:
     """
 
     recipe: str = "audiox-small"
-    seconds: float = 1.0
+    seconds: float = 0.5
     killed_clips: int = 4_800
     shared_clips: int = 320
 

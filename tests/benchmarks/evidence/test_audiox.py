@@ -82,14 +82,15 @@ def test_the_command_is_one_that_the_program_understands(tmp_path: Path) -> None
 
     words = command(RunsPlan(), tmp_path, tmp_path / "run", 64, "--workers", "2")
     _, bound, _ = make_app().parse_args(words[3:], exit_on_error=False, print_error=False)
-    assert bound.arguments["seconds"] == 1.0 and bound.arguments["clips"] == 64
+    assert bound.arguments["seconds"] == 0.5 and bound.arguments["clips"] == 64
 
 
 def test_every_part_can_be_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     parts = {
-        name: (lambda folder: {"found": [{"folder": folder.name}]}, plan) for name, (_, plan) in audiox.PARTS.items()
+        name: (lambda folder, seeds: {"found": [{"folder": folder.name}]}, plan)
+        for name, (_, plan) in audiox.PARTS.items()
     }
     monkeypatch.setattr(audiox, "PARTS", parts)
     monkeypatch.setattr(audiox, "RESULTS", tmp_path)
@@ -98,7 +99,7 @@ def test_every_part_can_be_asked_for(
     assert "| here |" in capsys.readouterr().out
     (saved,) = tmp_path.glob("*.json")
     told = json.loads(saved.read_text())
-    assert saved.name == "evidence-audiox-runs.json" and told["plan"]["seconds"] == 1.0
+    assert saved.name == "evidence-audiox-runs.json" and told["plan"]["seconds"] == 0.5
 
 
 def made_esc50(folder: Path) -> Path:
