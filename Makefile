@@ -6,7 +6,7 @@ export FOUNDSOUND_REAL_DATA ?= ../shared/data
 export RAY_USAGE_STATS_ENABLED := 0
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: quickstart test test-slow check bench bench-gpu real clean
+.PHONY: quickstart test test-slow espeak-ng check bench bench-gpu real clean
 
 quickstart: .venv/user
 	$(BIN)/foundsound quickstart
@@ -14,8 +14,16 @@ quickstart: .venv/user
 test: .venv/dev
 	$(BIN)/python -m pytest -n 2
 
-test-slow: .venv/dev .venv/libraries
+test-slow: .venv/dev .venv/libraries espeak-ng
 	FOUNDSOUND_TEST_LIBRARIES=$(CURDIR)/.venv/libraries $(BIN)/python -m pytest -m "slow and not gpu and not network" -n 0
+
+# A program under GPL-3 that says how words are pronounced: Debian's, where it is missing and this may install it. Where
+# it cannot, the tests that need it are skipped and say so.
+APT_GET := DEBIAN_FRONTEND=noninteractive timeout 180 apt-get --quiet --quiet
+espeak-ng:
+	@command -v $@ >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& { $(APT_GET) update && $(APT_GET) install --yes --no-install-recommends $@; } >/dev/null 2>&1; } \
+		|| echo "$@ is not installed and cannot be installed from here; tests of speech are skipped"
 
 check: .venv/dev
 	$(BIN)/ruff check .
