@@ -155,31 +155,30 @@ class LatentClips:
     Args:
         members: The clips.
         latents: Of all clips of their generation.
-        before: Whether samples have the latents of what sounded before.
+        extras: What samples have beside, as it was asked for.
         teachers: Vectors of the wanted clips; None: none.
         tokens: Of the wanted clips' texts; None: none.
         said: Vectors of the wanted clips' texts; None: none.
         heard: Tokens of the wanted clips' sounds; None: none.
         neighbours: Of the wanted clips' texts; None: none.
-        transcript: Whether samples have what is said.
     """
 
     def __init__(
         self,
         members: Members,
         latents: Latents,
+        extras: Extras,
         *,
-        before: bool = False,
         teachers: Teachers | None = None,
         tokens: TextTokens | None = None,
         said: TextVectors | None = None,
         heard: HeardTokens | None = None,
         neighbours: StoredNeighbours | None = None,
-        transcript: bool = False,
     ) -> None:
-        self._members, self._latents, self._has_before = members, latents, before
+        self._members, self._latents = members, latents
+        self._has_before, self._has_transcript = extras.before, extras.transcript
         self._teachers, self._tokens, self._said, self._heard = teachers, tokens, said, heard
-        self._neighbours, self._has_transcript = neighbours, transcript
+        self._neighbours = neighbours
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
 
     @classmethod
@@ -233,13 +232,12 @@ class LatentClips:
         return cls(
             members,
             latents,
-            before=extras.before,
+            extras,
             teachers=None if extras.teachers is None else Teachers.of(dataset, extras.teachers, wanted),
             tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
             said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
             heard=None if extras.heard is None else HeardTokens.of(dataset, extras.heard, wanted),
             neighbours=None if near is None else StoredNeighbours.of(dataset, near, members.said()),
-            transcript=extras.transcript,
         )
 
     def __len__(self) -> int:
