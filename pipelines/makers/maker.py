@@ -106,6 +106,8 @@ class System:
                 raise ArgumentError(f"a run of {name} takes no --{kind}")
         if not self.takes_text and any(prompt.text for prompt in prompts):
             raise ArgumentError(f"a run of {name} takes no --text")
+        if "transcript" not in self.options and any(prompt.transcript for prompt in prompts):
+            raise ArgumentError(f"a run of {name} takes no --transcript")
 
     def model_in(self, run: Path) -> Path:
         """The folder with the model: the run's own, or `model` in it.
@@ -139,7 +141,7 @@ class System:
             raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
 
 
-SYSTEMS = ("audiox", "audiotoken", "re_audioldm")
+SYSTEMS = ("audiox", "audiotoken", "re_audioldm", "audioldm2")
 """Names of the systems, and of the files beside this one that hold a `SYSTEM`."""
 
 
@@ -162,7 +164,8 @@ def name_of(run: Path) -> str:
         ArgumentError: It is of a system that is not known.
     """
     for place in (run / RUN_MODEL, run):
-        for file, key in (("config.json", "system"), ("model_index.json", "_class_name")):
+        files = (("config.json", "system"), ("foundsound.json", "system"), ("model_index.json", "_class_name"))
+        for file, key in files:
             told = _told(place / file, key)
             if told is not None:
                 name = {"AudioLDM2Pipeline": "audioldm2"}.get(told, told)

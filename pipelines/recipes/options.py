@@ -41,6 +41,7 @@ class RunOptions:
         listener: A frozen listener by run, file, folder or name: an AudioMAE, or a BEATs.
         pictures: A frozen text-to-image model by run, folder or name.
         clap: A CLAP by name or folder, for the vectors of prompts.
+        start: A trained model, by folder, that is trained further.
         retrieving: What is read of the nearest clips.
         seconds: Length of a training sample, s, above 0.
         clips: Clips seen in all, at least 1.
@@ -58,6 +59,7 @@ class RunOptions:
     listener: str | None = None
     pictures: str | None = None
     clap: str | None = None
+    start: str | None = None
     retrieving: Retrieving = field(default_factory=Retrieving)
     seconds: float | None = None
     clips: int | None = None

@@ -13,6 +13,7 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, FoundsoundError, LockedError, StoppedError
 from curation.samples import Source
 from models.training.execution import Execution
+from pipelines.recipes.audioldm2 import train_audioldm2_base, train_audioldm2_large, train_audioldm2_tiny
 from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_tiny
 from pipelines.recipes.audiotoken import train_audiotoken_base, train_audiotoken_tiny
 from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
@@ -43,6 +44,9 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "re-audioldm-tiny": train_re_audioldm_tiny,
     "re-audioldm-small": train_re_audioldm_small,
     "re-audioldm-large": train_re_audioldm_large,
+    "audioldm2-tiny": train_audioldm2_tiny,
+    "audioldm2-base": train_audioldm2_base,
+    "audioldm2-large": train_audioldm2_large,
 }
 
 
@@ -63,6 +67,9 @@ RecipeName = Literal[
     "re-audioldm-tiny",
     "re-audioldm-small",
     "re-audioldm-large",
+    "audioldm2-tiny",
+    "audioldm2-base",
+    "audioldm2-large",
 ]
 
 
@@ -149,12 +156,14 @@ class Parts:
     Args:
         listener: An AudioMAE, or for AudioToken a BEATs, by run, file, folder or name on the Hub.
         pictures: For AudioToken: a Stable Diffusion 1 or 2, or a run of pictures-tiny, by folder or name on the Hub.
-        clap: For Re-AudioLDM: the CLAP that found the neighbours; the dataset's own clap-tiny when not given.
+        clap: For AudioLDM 2, and for Re-AudioLDM, whose neighbours it found; the dataset's clap-tiny when not given.
+        start: For AudioLDM 2: a run, or a folder of diffusers' pipeline, that is trained further.
     """
 
     listener: str | None = None
     pictures: str | None = None
     clap: str | None = None
+    start: str | None = None
 
 
 OWN = Parts()
@@ -184,7 +193,8 @@ def train(
             clap-tiny, a small CLAP for data sets without published weights; audiomae-tiny or -base, a listener that
             learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms; or
             audiotoken-tiny or -base, pictures from sounds, with beats-tiny and pictures-tiny for data sets without
-            published weights; or re-audioldm-tiny, -small or -large, sounds from words and the clips nearest to them.
+            published weights; or re-audioldm-tiny, -small or -large, sounds from words and the clips nearest to them;
+            or audioldm2-tiny, -base or -large, sounds from words by way of the language of audio.
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
             --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
         generation: Name of its shards, where `data` names none.
@@ -215,6 +225,7 @@ def train(
             listener=parts.listener,
             pictures=parts.pictures,
             clap=parts.clap,
+            start=parts.start,
             retrieving=retrieving,
             seconds=seconds,
             clips=clips,
@@ -245,6 +256,8 @@ def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
         raise ArgumentError("clap-tiny is trained in one process; drop --workers")
     if machinery.samples and not asked["recipe"].startswith("audiox"):
         raise ArgumentError(f"{asked['recipe']} makes no sounds to listen to; drop --samples")
+    if asked["options"].start is not None and not asked["recipe"].startswith("audioldm2"):
+        raise ArgumentError(f"{asked['recipe']} trains no other model further; drop --start")
     if machinery.workers == 1:
         return run_recipe(**asked)
     return train_together(
