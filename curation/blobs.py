@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 
+from curation import read_ahead
 from curation.errors import DatasetError
 from curation.storage import Root, scratch_file
 from curation.tables import sync_path
@@ -126,6 +127,7 @@ class BlobReader:
     def __init__(self, folder: str | Path | Root) -> None:
         self.root = Root.of(folder)
         self._maps: dict[str, mmap.mmap] = {}
+        self._addresses: dict[str, int] = {}
 
     def __reduce__(self) -> tuple[type[Self], tuple[Root]]:
         return type(self), (self.root,)
@@ -146,7 +148,7 @@ class BlobReader:
         return np.ndarray(shape, dtype, self._map(blob, offset_bytes + size_bytes), offset_bytes)
 
     def expect(self, ref: BlobRef) -> None:
-        """Have the system begin to read an array, and go on: many small reads at once are faster than in turn.
+        """Say that an array will be read; the system begins with all such at `read_ahead.begin()`, side by side.
 
         Raises:
             DatasetError: As `read`.
@@ -156,9 +158,8 @@ class BlobReader:
     def expect_bytes(self, blob: str, offset_bytes: int, size_bytes: int) -> None:
         """As `expect`, by place."""
         if size_bytes:
-            before = offset_bytes % mmap.PAGESIZE
-            mapped = self._map(blob, offset_bytes + size_bytes)
-            mapped.madvise(mmap.MADV_WILLNEED, offset_bytes - before, size_bytes + before)
+            self._map(blob, offset_bytes + size_bytes)
+            read_ahead.expect(self._addresses[blob] + offset_bytes, size_bytes)
 
     def gather(self, refs: Sequence[BlobRef]) -> Array:
         """Many arrays of one type, joined along their first axis: clips of (windows, D) become (all windows, D).
@@ -186,7 +187,9 @@ class BlobReader:
     def _map(self, blob: str, end_bytes: int) -> mmap.mmap:
         mapped = self._maps.get(blob)
         if mapped is None or len(mapped) < end_bytes:  # a writer may have appended since it was opened
-            mapped = self._maps[blob] = self._open(blob, end_bytes)
+            mapped = self._open(blob, end_bytes)
+            self._addresses[blob] = np.frombuffer(mapped, np.uint8).ctypes.data
+            self._maps[blob] = mapped
         return mapped
 
     def _open(self, blob: str, end_bytes: int) -> mmap.mmap:

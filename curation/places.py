@@ -37,7 +37,7 @@ class Places:
         return self._file.item(row) >= 0 and self._offset_bytes.item(row) >= 0
 
     def expect(self, row: int, shape: tuple[int, ...], *, skip: int = 0) -> None:
-        """Have the system begin to read an array; arguments as in `read`."""
+        """Say that an array will be read soon, as `BlobReader.expect`; arguments as in `read`."""
         size_bytes = prod(shape) * self._dtype.itemsize
         offset_bytes = self._offset_bytes.item(row) + skip * self._dtype.itemsize
         self._reader.expect_bytes(self._files[self._file.item(row)], offset_bytes, size_bytes)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from curation import read_ahead
 from curation.blobs import Array
 from curation.dataset import Dataset
 from curation.encode import SoundEncoder
@@ -191,6 +192,7 @@ class Samples:
             (source, self._clips[source].draw(clip, self.lengths, bucket, generators.of(row)))
             for row, source, clip in wanted
         ]
+        read_ahead.begin()
         drawn = [self._clips[source].sample(one, self.lengths) for source, one in places_drawn]
         batch = {
             "latents": np.stack([sample["latents"] for sample in drawn]),

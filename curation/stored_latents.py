@@ -60,7 +60,7 @@ class StoredLatents:
         self._side_px = numbers(columns["frame_size_px"])
 
     def expect(self, clip: int) -> None:
-        """Have the system begin to read a clip's latents."""
+        """Say that a clip's latents will be read soon."""
         self._mean.expect(clip, self._shape(clip))
 
     def moments(self, clip: int) -> tuple[Array, Array | None]:
