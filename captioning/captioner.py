@@ -5,6 +5,7 @@ for captioners, `caption.py` for the stage.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -135,9 +136,30 @@ class AsksSideBySide(Protocol):
         """Ask about every clip, as many at once as it may; returns when all is told."""
 
 
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+"""Control characters, and those that turn the direction of what follows: a terminal obeys them."""
+
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
+"""Halves of a surrogate pair, which JSON can escape and no file can hold."""
+
+THOUGHTS_BEGIN, THOUGHTS_END = "<think>", "</think>"
+"""What stands between is no answer. Source: the chat templates of Qwen3 and Qwen3-Omni-Thinking."""
+
+
+def one_line(text: str) -> str:
+    """A text as it is shown and kept: on one line, without control characters; half a character becomes U+FFFD."""
+    return " ".join(_UNSHOWN.sub(" ", _HALF_PAIR.sub("\ufffd", text)).split())
+
+
 def checked_answer(text: str) -> str | ClipError:
-    """An answer on one line without outer blanks, or `BAD_CAPTION` for one that holds no word at all."""
-    line = " ".join(text.split())
+    """An answer on one line, without what a model thought before it, or `BAD_CAPTION`.
+
+    Args:
+        text: What it said; one that holds no word, or nothing but a thought that did not end, is no caption.
+    """
+    line = one_line(text.rpartition(THOUGHTS_END)[2])
+    if THOUGHTS_BEGIN in line:
+        return unended(line)
     if not any(character.isalnum() for character in line):
         return ClipError(Code.BAD_CAPTION, f"the answer holds no word: {line[:80]!r}")
     return line

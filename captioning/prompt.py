@@ -17,6 +17,11 @@ from curation.errors import ArgumentError, ClipError, Code
 
 PLACEHOLDER = "{labels}"
 FACTS = "{facts}"
+STYLE, LENGTH = "{style}", "{length}"
+"""What `augment` fills in beside the facts."""
+
+FIELDS = (PLACEHOLDER, FACTS, STYLE, LENGTH)
+"""All that is ever filled in."""
 
 LONGEST_CHARACTERS = 20_000
 """Source: ours; about 5,000 tokens, more than any published captioning prompt, and less than a wrong file."""
@@ -24,6 +29,8 @@ LONGEST_CHARACTERS = 20_000
 NO_PROMPT = "none"
 """Name of the prompt that asks nothing, for models that describe a sound whatever they are asked."""
 
+_FIELD = re.compile(r"\{[A-Za-z_][A-Za-z0-9_]*\}")
+_UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _HINT = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 _SHIPPED_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-v[1-9][0-9]*")
 
@@ -135,7 +142,7 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
         path = Path(given)
         if not path.is_file():
             raise ArgumentError(f"there is no prompt file {path}")
-        return Prompt(name=path.stem, text=_decoded(path.read_bytes(), given))
+        return _checked(Prompt(name=path.stem, text=_decoded(path.read_bytes(), given)), given)
     if not _SHIPPED_NAME.fullmatch(given) or given not in prompt_names():
         raise ArgumentError(
             f"there is no prompt {given!r}; give one of {', '.join(prompt_names())}, or a file that ends in .txt"
@@ -146,6 +153,30 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
 
 def _decoded(content: bytes, name: str) -> str:
     try:
-        return content.decode("utf-8").replace("\r\n", "\n").strip()
+        return content.decode("utf-8-sig").replace("\r\n", "\n").strip()
     except UnicodeDecodeError as error:
         raise ArgumentError(f"prompt {name} is not UTF-8 (offset {error.start}); save it as UTF-8") from error
+
+
+def _checked(prompt: Prompt, given: str) -> Prompt:
+    """A prompt of one's own, if all of it will be understood as it was meant.
+
+    Raises:
+        ArgumentError: It has a field that nobody fills in, half of a hint's brackets, or control characters.
+    """
+    unknown = sorted(set(_FIELD.findall(prompt.text)) - set(FIELDS))
+    if unknown:
+        raise ArgumentError(
+            f"prompt {given} has {', '.join(unknown)}, which nothing is filled in for; there are {', '.join(FIELDS)}: "
+            "write it without the braces, or with blanks inside of them"
+        )
+    if not prompt.wants_facts and (STYLE in prompt.text or LENGTH in prompt.text):
+        raise ArgumentError(f"prompt {given} has {STYLE} or {LENGTH}, which are filled in only beside {FACTS}")
+    if prompt.wants_facts and PLACEHOLDER in prompt.text:
+        raise ArgumentError(f"prompt {given} has {FACTS} and {PLACEHOLDER}; labels are among the facts: leave one out")
+    rest = _HINT.sub("", prompt.text)
+    if PLACEHOLDER in prompt.text and ("[[" in rest or "]]" in rest):
+        raise ArgumentError(f"prompt {given} has [[ without ]], or the other way round: they enclose what is a hint")
+    if found := _UNPRINTED.search(prompt.text):
+        raise ArgumentError(f"prompt {given} has the control character {found.group()!r}: save it as plain text")
+    return prompt

@@ -8,10 +8,10 @@ The fields are those that AudioX's later captions have (events with counts and t
 """
 
 import json
-import math
 import re
 from typing import Any
 
+from captioning.captioner import one_line
 from curation.errors import ClipError, Code
 
 FIELDS = ("caption", "events", "scene", "music")
@@ -20,6 +20,9 @@ MUSIC_FIELDS = ("genre", "mood", "tempo", "instruments")
 
 MAX_EVENTS = 50
 """More events in one clip are no description. Source: ours."""
+
+MAX_COUNT, MAX_TIME_S = 10_000, 86_400.0
+"""Larger counts and times are none, whatever is heard. Source: ours; a day, in which clips of any list fit."""
 
 TIME_SLACK_S = 0.5
 """So much an event may end after the sound does. Source: ours; models round to whole or half seconds."""
@@ -107,8 +110,8 @@ def _event(event: Any, heard_s: float | None) -> Structure:
     if end_s < start_s or (heard_s is not None and end_s > heard_s + TIME_SLACK_S):
         raise _bad(f"an event lasts from {start_s} s to {end_s} s in a sound of {heard_s} s")
     count = event.get("count")
-    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-        raise _bad(f"the count of an event is {count!r}, not a whole number from 1, or null")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MAX_COUNT):
+        raise _bad(f"the count of an event is {str(count)[:80]}, not a whole number from 1 to {MAX_COUNT}, or null")
     return {"sound": _text(event.get("sound"), "sound"), "count": count, "start_s": start_s, "end_s": end_s}
 
 
@@ -127,7 +130,7 @@ def _music(music: Any) -> Structure | None:
 
 
 def _text(value: Any, field: str) -> str:
-    text = " ".join(value.split()) if isinstance(value, str) else ""
+    text = one_line(value) if isinstance(value, str) else ""
     if not any(character.isalnum() for character in text):
         raise _bad(f"the field {field} holds no words but {value!r}"[:300])
     return text
@@ -145,10 +148,11 @@ def _list(value: Any, field: str, most: int) -> list[Any]:
 
 
 def _number(value: Any, field: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise _bad(f"the field {field} is {value!r}, not a time in seconds")
+    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_TIME_S
+    if not is_time:  # neither is NaN, which is not above 0
+        raise _bad(f"the field {field} is {str(value)[:80]!r}, not a time in seconds")
     return float(value)
 
 
 def _bad(detail: str) -> ClipError:
-    return ClipError(Code.BAD_CAPTION, detail)
+    return ClipError(Code.BAD_CAPTION, one_line(detail))

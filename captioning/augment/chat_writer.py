@@ -12,7 +12,8 @@ from captioning.server.chat_server import ChatCaptioner, ChatServer
 from curation.errors import ClipError
 
 NAME = "chat-writer"
-VERSION = 1
+VERSION = 2
+"""2: as of `chat_server`."""
 
 
 def identity_of(server: ChatServer) -> CaptionerIdentity:
@@ -57,4 +58,4 @@ class ChatWriter(ChatCaptioner):
 
 
 def _tell(question: Question, draw: int, answer: str | ClipError, sound: Sound | None) -> None:
-    question.tell(draw, unquoted(answer) if isinstance(answer, str) else answer, sound)
+    question.tell(draw, unquoted(answer), sound)

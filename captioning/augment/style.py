@@ -5,10 +5,8 @@ do, `prompt` is how people ask a generator. Lengths are those of AudioCaps (mean
 AudioSetCaps (about 30).
 """
 
-from captioning.prompt import LONGEST_CHARACTERS, Prompt
+from captioning.prompt import LENGTH, LONGEST_CHARACTERS, STYLE, Prompt
 from curation.errors import ArgumentError
-
-STYLE, LENGTH = "{style}", "{length}"
 
 STYLES = {
     "plain": "Write plainly and in the present tense: who or what sounds, what it does, and in which order.",

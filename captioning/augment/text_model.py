@@ -22,7 +22,8 @@ from curation.errors import ArgumentError, ClipError, StoppedError
 _QUOTED = re.compile(r'["\u201c]([^"\u201c\u201d]+)["\u201d]', re.DOTALL)
 
 NAME = "text-model"
-VERSION = 1
+VERSION = 2
+"""2: what a model thought before its answer is none of it; control characters are not kept."""
 
 
 def identity_of(
@@ -204,15 +205,17 @@ class TextModel:
         ended_B = torch.isin(new_BL, torch.tensor(self._ends, device=new_BL.device)).any(dim=1).tolist()
         texts = self._tokenizer.batch_decode(new_BL, skip_special_tokens=True)
         return [
-            checked_answer(unquoted(text)) if ended else unended(text, new_BL.shape[1])
+            unquoted(checked_answer(text)) if ended else unended(text, new_BL.shape[1])
             for text, ended in zip(texts, ended_B, strict=True)
         ]
 
 
-def unquoted(text: str) -> str:
+def unquoted(answer: str | ClipError) -> str | ClipError:
     """An answer without quotation marks around the whole of it, which models put around a caption."""
-    match = _QUOTED.fullmatch(text.strip())
-    return match.group(1).strip() if match else text.strip()
+    if isinstance(answer, ClipError):
+        return answer
+    match = _QUOTED.fullmatch(answer.strip())
+    return match.group(1).strip() if match else answer.strip()
 
 
 def builder(source: Pretrained, placement: Placement, *, decoding: Decoding | None = None) -> partial[TextModel]:

@@ -64,8 +64,9 @@ class Family:
         return "omni" in self.model_type
 
 
-VERSION = 2
-"""Of all families; 2: an answer that reached the bound of its tokens is no caption. Grows for all or for one."""
+VERSION = 3
+"""Of all families; 2: an answer that reached the bound of its tokens is no caption; 3: nor is what a model thought
+before it, and control characters are not kept. Grows for all or for one."""
 
 _QWEN3_BLOCK_S = 1.0
 """Qwen3-Omni's encoder works on blocks of 100 frames, and fills the last one of a clip only where another block of the

@@ -17,6 +17,7 @@ import base64
 import io
 import json
 import os
+import sys
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -35,7 +36,8 @@ from captioning.server.server_answer import LARGEST_ANSWER_BYTES, AgainError, Re
 from curation.errors import ArgumentError, ClipError, Code, StoppedError
 
 NAME = "chat-server"
-VERSION = 1
+VERSION = 2
+"""2: what a model thought before its answer is none of it; control characters are not kept."""
 KEY_VARIABLE = "OPENAI_API_KEY"
 """Environment variable with the server's key; it is sent with every question and written nowhere."""
 
@@ -51,6 +53,9 @@ TRIES = 5
 
 REFUSALS = 8
 """A server that refuses so many clips and has answered about none is asked wrongly. Source: ours."""
+
+SILENT_S, NOTICE_EVERY_S = 5.0, 60.0
+"""After so long that a server is waited for is said, and so often at most. Source: ours."""
 
 READ_AHEAD = 8
 """Clips that are read while all questions are under way. Source: ours."""
@@ -80,8 +85,7 @@ class ChatServer:
     sees: bool = False
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")) or "@" in self.url:
-            raise ArgumentError(f"{self.url!r} is no http(s) address without user and password")
+        check_address(self.url)
         if self.concurrency < 1 or self.timeout_s <= 0 or self.patience_s < 0:
             raise ArgumentError(f"a bound of {self} is out of range")
 
@@ -93,6 +97,7 @@ class ChatServer:
             ArgumentError: It does not answer, or serves another number of models than one.
         """
         url, _, model = address.partition("#")
+        check_address(url)
         return cls(
             url=url,
             model=model or only_model(url),
@@ -112,6 +117,20 @@ class ChatServer:
             window_s=WINDOW_S,
             sees="file" if self.sees else None,
         )
+
+
+def check_address(url: str) -> None:
+    """Refuse what is no address of a server; a password in one is not repeated.
+
+    Raises:
+        ArgumentError: It is none.
+    """
+    if "@" in url:
+        raise ArgumentError(
+            f"an address of a server holds no user and password (@); the key is taken from {KEY_VARIABLE}"
+        )
+    if not url.startswith(("http://", "https://")):
+        raise ArgumentError(f"{url!r} is no http(s) address")
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -156,6 +175,7 @@ class ChatCaptioner:
         self._quiet_until = 0.0
         self._good: bytes | None = None
         self._refused = 0
+        self._noticed_at = float("-inf")
 
     def identity(self) -> CaptionerIdentity:
         """What decides its sentences."""
@@ -196,6 +216,11 @@ class ChatCaptioner:
         """
         self._answered_at = time.monotonic()
         asyncio.run(self._ask_all(questions, prompt))
+        if self._good is None and self._refused:
+            self._notice(
+                f"refused all {self._refused} clips that it was asked about; where that was a setting of the server, "
+                f"mend it and run `foundsound retry DATASET --stage caption --code BAD_CAPTION`"
+            )
 
     async def _ask_all(self, questions: Sequence[Question], prompt: Prompt) -> None:
         timeout = aiohttp.ClientTimeout(total=self._server.timeout_s)
@@ -285,6 +310,10 @@ class ChatCaptioner:
     async def _give_up(self, session: aiohttp.ClientSession, asked: "_Asked") -> None:
         """Stop asking about a clip, or at all, where it has become hopeless."""
         silent_s = time.monotonic() - self._answered_at
+        is_long = silent_s + asked.pause_s >= SILENT_S
+        if is_long and time.monotonic() - self._noticed_at >= NOTICE_EVERY_S:
+            self._noticed_at = time.monotonic()
+            self._notice(f"is waited for: {asked.why}; it is asked again in {asked.pause_s:.0f} s")
         if silent_s > self._server.patience_s:
             raise StoppedError(
                 f"{self._server.url} answered nothing for {silent_s:.0f} s ({asked.why}); see that it runs, "
@@ -292,6 +321,10 @@ class ChatCaptioner:
             )
         if asked.alone >= TRIES or (asked.tries >= TRIES and await self._still_answers(session)):
             raise ClipError(Code.NETWORK, f"the server fails on this clip and answers others: {asked.why}")
+
+    def _notice(self, text: str) -> None:
+        """Tell whoever waits why nothing moves; of workers of a cluster it reaches only their logs."""
+        print(f"{self._server.url} {text}", file=sys.stderr, flush=True)
 
     async def _still_answers(self, session: aiohttp.ClientSession) -> bool:
         """Whether the server answers a question again that it has answered before; else it is not this clip's fault.

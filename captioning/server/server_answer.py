@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from captioning.captioner import unended
+from captioning.captioner import one_line, unended
 from curation.errors import ArgumentError, ClipError, Code
 
 if TYPE_CHECKING:
@@ -57,12 +57,18 @@ async def read_answer(response: "aiohttp.ClientResponse", model: str, secret: st
     while 0 < len(body) <= LARGEST_ANSWER_BYTES and (more := await response.content.read(LARGEST_ANSWER_BYTES)):
         body += more
     text = body.decode("utf-8", "replace")
-    said = " ".join((text.replace(secret, "***") if secret else text)[:300].split())
+    said = one_line((text.replace(secret, "***") if secret else text)[:300])
     if response.status in BUSY or response.status >= 500:
         raise AgainError(f"{response.status} {said}", retry_after_s(response.headers.get("Retry-After")))
     if response.status in (401, 403):
         raise ArgumentError(f"{response.url} refuses the key ({response.status} {said}); set OPENAI_API_KEY")
-    if response.status == 404 or 300 <= response.status < 400:
+    if 300 <= response.status < 400:
+        place = one_line(response.headers.get("Location", "nowhere"))[:200]
+        raise ArgumentError(
+            f"{response.url} sends on to {place} ({response.status}), where no key is taken along: give the address at "
+            "which the server itself answers"
+        )
+    if response.status == 404:
         raise ArgumentError(f"{response.url} has no model {model!r} at this address ({response.status} {said})")
     if response.status != 200:
         raise RefusedError(f"{response.status} {said}")
@@ -91,6 +97,8 @@ def answer_text(body: bytes, said: str) -> str:
         raise ClipError(Code.BAD_CAPTION, f"the answer holds no text but {str(text)[:80]!r}")
     if ended == "length":
         raise unended(text)
+    if ended == "content_filter":
+        raise ClipError(Code.BAD_CAPTION, f"the server's filter cut the answer off: {one_line(text)[:80]!r}")
     return text
 
 

@@ -1,6 +1,7 @@
 """Prompts by name and by path."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,37 @@ def test_a_prompt_must_be_text_of_a_sane_length(tmp_path: Path) -> None:
             load_prompt(file)
     file.write_bytes(b"x" * LONGEST_CHARACTERS)
     assert len(load_prompt(file).text) == LONGEST_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("Describe the {label} here.", "{label}, which nothing"),
+        ("Describe it in a {style} way.", "only beside {facts}"),
+        ("Known: {facts}. Filed under {labels}.", "leave one out"),
+        ("[[It is {labels}. Describe it.", "enclose"),
+        ("[[It is {labels}.]] Describe it.]]", "enclose"),
+        ("Describe\0 it.", "control character"),
+        ("Describe\x1b[2J it.", "control character"),
+    ],
+)
+def test_what_would_not_be_understood_as_it_was_meant_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    file = tmp_path / "p.txt"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ArgumentError, match=re.escape(complaint)):
+        load_prompt(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Answer with {"caption": "a sentence", "events": [[0, 1]]}.',
+        "[[It is {labels}. ]]Describe it.",
+        "Write a caption.\n\t{style} {length}\n{facts}",
+        "Answer as { mood }.",
+    ],
+)
+def test_a_prompt_of_ones_own_is_taken_as_it_is(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "p.txt"
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())  # an editor's mark is no part of it
+    assert load_prompt(file).text == text

@@ -83,6 +83,10 @@ def test_brackets_in_strings_are_no_brackets() -> None:
         ({**WHOLE, "events": [{**RAIN, "start_s": 11}]}, "11"),
         ({**WHOLE, "events": [{**BARK, "count": 0}]}, "count"),
         ({**WHOLE, "events": [{**BARK, "count": True}]}, "count"),
+        ({**WHOLE, "events": [{**BARK, "count": 10**400}]}, "count"),
+        ({**WHOLE, "events": [{**BARK, "end_s": 10**400}]}, "end_s"),
+        ({**WHOLE, "events": ["\ud83d"]}, "an event"),
+        ({**WHOLE, "mood\ud83d": "x"}, "not asked for: mood\ufffd"),
         ({**WHOLE, "events": [{**BARK, "start_s": "1"}]}, "start_s"),
         ('{"caption": "x", "events": [{"sound": "x", "count": 1, "start_s": NaN, "end_s": 2}]}', "start_s"),
         ({**WHOLE, "music": "jazz"}, "music"),
@@ -92,6 +96,11 @@ def test_brackets_in_strings_are_no_brackets() -> None:
 )
 def test_what_is_no_such_object_is_a_bad_caption(answer: object, said: str) -> None:
     assert said in bad(answer)
+
+
+def test_half_characters_and_control_characters_are_not_kept() -> None:
+    found = parse_structure(r'{"caption": "A dog \ud83d barks\u0000 in a yard.", "scene": "a\u001byard"}')
+    assert (found["caption"], found["scene"]) == ("A dog \ufffd barks in a yard.", "a yard")
 
 
 def test_an_event_may_end_a_little_late() -> None:

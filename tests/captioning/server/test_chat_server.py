@@ -263,6 +263,28 @@ def test_nothing_is_asked_with_the_prompt_that_asks_nothing() -> None:
     assert [part["type"] for part in server.asked[0].body["messages"][0]["content"]] == ["input_audio"]
 
 
+def test_whoever_waits_is_told_for_what_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chat, "SILENT_S", 0.0)
+    busy = Reply(503, b"loading the model")
+    with chat_server(lambda question, before: busy if before < 6 else echo(question, before)) as server:
+        captioner(server).caption(sounds(2), PROMPT)
+        assert capsys.readouterr().err.count(f"{server.url} is waited for: 503 loading the model") == 1
+        captioner(server).caption(sounds(2), PROMPT)
+        assert capsys.readouterr().err == ""
+
+
+def test_a_server_that_refused_all_is_told_from_bad_clips(capsys: pytest.CaptureFixture[str]) -> None:
+    with chat_server(lambda question, before: Reply(400, b"hears nothing")) as server:
+        captioner(server).caption(sounds(3), PROMPT)
+        assert "refused all 3 clips" in capsys.readouterr().err
+    refuses_one = lambda question, before: Reply(400, b"odd") if question.level == 1 else echo(question, before)  # noqa: E731
+    with chat_server(refuses_one) as server:
+        captioner(server).caption(sounds(3), PROMPT)
+        assert capsys.readouterr().err == ""
+
+
 def test_a_server_that_starts_late_is_waited_for() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -314,6 +336,8 @@ def test_the_last_clip_that_is_left_is_told_from_a_bad_server(clips: int) -> Non
         (Reply.saying(""), "no word"),
         (Reply.saying("a dog and a dog and a", "length"), "did not end"),
         (Reply.saying("dog " * 300_000), "longer than"),
+        (Reply.saying("I cannot", "content_filter"), "filter cut"),
+        (Reply(400, b"no \x1b[2J such"), "no [2J such"),
     ],
 )
 def test_a_bad_answer_sets_the_clip_aside(reply: Reply, said: str) -> None:
@@ -323,7 +347,9 @@ def test_a_bad_answer_sets_the_clip_aside(reply: Reply, said: str) -> None:
     assert said in error.detail
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "key"), (403, "key"), (404, "no model"), (302, "no model")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "key"), (403, "key"), (404, "no model"), (302, "to http://elsewhere")]
+)
 def test_a_wrong_setting_stops_the_work(status: int, said: str) -> None:
     reply = Reply(status, b"", {"Location": "http://elsewhere.example/"})
     with chat_server(lambda question, before: reply) as server, pytest.raises(ArgumentError, match=said):
@@ -340,8 +366,11 @@ def test_a_clip_without_the_label_that_is_asked_for_is_set_aside() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://a/v1", "http://user:word@a/v1", "a/v1"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ArgumentError, match="address"):
+    with pytest.raises(ArgumentError, match="address") as raised:
         ChatServer(url=url, model="m")
+    assert "word" not in str(raised.value).replace("password", "")
+    with pytest.raises(ArgumentError, match="address"):
+        ChatServer.at(url, concurrency=1)
 
 
 def test_the_only_model_is_found() -> None:
