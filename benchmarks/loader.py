@@ -88,6 +88,7 @@ class Clips:
             keys=pa.array([f"{number:016x}" for number in every]),
             texts=pa.array([[f"caption {number}"] for number in every], pa.large_list(pa.large_string())),
             transcripts=pa.array([""] * len(every), pa.large_string()),
+            types=pa.array([[]] * len(every), pa.large_list(pa.large_string())),
             earlier=np.full(len(every), -1),
             wanted=every,
         )
@@ -178,6 +179,13 @@ def fio_records_a_second(folder: Path) -> float | None:
         return None
     words = ["fio", "--name=read", f"--filename={folder}/fio.bin", "--rw=randread", f"--bs={RECORD_BYTES}"]
     words += [f"--size={CLIPS * RECORD_BYTES}", f"--numjobs={THREADS}", f"--io_size={CLIPS // THREADS * RECORD_BYTES}"]
-    words += ["--ioengine=psync", "--thread", "--invalidate=1", "--group_reporting", "--output-format=json", "--randseed=1"]
+    words += [
+        "--ioengine=psync",
+        "--thread",
+        "--invalidate=1",
+        "--group_reporting",
+        "--output-format=json",
+        "--randseed=1",
+    ]
     said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
     return float(json.loads(said)["jobs"][0]["read"]["iops"])

@@ -25,10 +25,10 @@ from curation.stored_neighbours import NeighboursWanted, StoredNeighbours
 
 _CLIPS = """
 SELECT key, CASE WHEN len(said.captions) > 0 THEN said.captions WHEN len(said.labels) > 0 THEN said.labels
-        ELSE [''] END AS texts, coalesce(said.transcript, '') AS transcript, said.prev_clip_id
-FROM (SELECT key, number, from_json(json,
-    '{"captions": ["VARCHAR"], "labels": ["VARCHAR"], "transcript": "VARCHAR", "prev_clip_id": "VARCHAR"}') AS said
-    FROM shard)
+        ELSE [''] END AS texts, coalesce(said.transcript, '') AS transcript, coalesce(said.types, []) AS types,
+    said.prev_clip_id
+FROM (SELECT key, number, from_json(json, '{"captions": ["VARCHAR"], "labels": ["VARCHAR"], "transcript": "VARCHAR",
+    "types": ["VARCHAR"], "prev_clip_id": "VARCHAR"}') AS said FROM shard)
 ORDER BY number"""
 
 _ENCODED = """
@@ -104,6 +104,7 @@ class Members:
         keys: clip_id of every clip of the generation.
         texts: The texts of each.
         transcripts: What is said in each; empty where no list says it.
+        types: What each trains, by what lists say; none where no list says it.
         earlier: Number of the clip that ends where each starts, -1 where the generation has none.
         wanted: Numbers of those that are wanted.
     """
@@ -111,6 +112,7 @@ class Members:
     keys: pa.StringArray
     texts: pa.LargeListArray
     transcripts: pa.LargeStringArray
+    types: pa.LargeListArray
     earlier: Indices
     wanted: Indices
 
@@ -132,6 +134,7 @@ class Members:
             keys=keys,
             texts=texts.combine_chunks(),
             transcripts=pc.cast(table["transcript"], pa.large_string()).combine_chunks(),
+            types=pc.cast(table["types"], pa.large_list(pa.large_string())).combine_chunks(),
             earlier=numbers(pc.index_in(table["prev_clip_id"].combine_chunks(), keys, skip_nulls=True)),
             wanted=np.arange(len(keys)) if kept is None else np.flatnonzero(kept.to_numpy(zero_copy_only=False)),
         )
@@ -180,6 +183,9 @@ class LatentClips:
         self._teachers, self._tokens, self._said, self._heard = teachers, tokens, said, heard
         self._neighbours = neighbours
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
+        found = members.types.take(pa.array(members.wanted))
+        self.types = frozenset(pc.unique(pc.list_flatten(found)).to_pylist())
+        """All that some of them trains, by what lists say."""
 
     @classmethod
     def of(
@@ -261,6 +267,8 @@ class LatentClips:
             start = length * int(rng.integers(min(int(self.latent_frames[clip]) // length, self._heard.windows[clip])))
             self._heard.expect(clip, start // length)
         nth = int(rng.integers(len(self._members.texts[number])))
+        types = self._members.types[number].as_py() if self.types else []
+        type_ = types[int(rng.integers(len(types)))] if types else ""
         self._latents.expect(number)
         if self._has_before and (earlier := self._earlier(number, length - start)) is not None:
             self._latents.expect(earlier)
@@ -268,21 +276,24 @@ class LatentClips:
             self._tokens.expect(clip, nth)
         if self._neighbours is not None:
             self._neighbours.expect(clip, nth)
-        return Drawn(clip=clip, start=start, length=length, pictures=lengths.pictures(bucket), nth=nth, rng=rng)
+        return Drawn(
+            clip=clip, start=start, length=length, pictures=lengths.pictures(bucket), nth=nth, type_=type_, rng=rng
+        )
 
     def sample(self, drawn: "Drawn", lengths: Lengths) -> dict[str, Any]:
         """One clip: a span of its latents, the frames of that span, and one of its texts.
 
         Returns:
-            `key`, `text`, `latents` (F, D) and `frames` (N, H, W, 3) or None. Where asked for, `before` (F, D) or None,
-            `teachers` (S,) or None, `tokens` (L, T), `said` (S,), `heard` (L, W),
-            `neighbours`, a `Neighbourhood`, and `transcript`, which is empty where no list says it.
+            `key`, `text`, `type`, empty where it may train anything, `latents` (F, D) and `frames` (N, H, W, 3) or
+            None. Where asked for, `before` (F, D) or None, `teachers` (S,) or None, `tokens` (L, T), `said` (S,),
+            `heard` (L, W), `neighbours`, a `Neighbourhood`, and `transcript`, which is empty where no list says it.
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
         moments = self._latents.moments(number)
         sample = {
             "key": self._members.keys[number].as_py(),
             "text": self._members.texts[number][drawn.nth].as_py(),
+            "type": drawn.type_,
             "frames": self._frames(number, drawn, lengths),
             "latents": _span(moments, start, start + drawn.length, drawn.rng),
         }
@@ -338,6 +349,7 @@ class Drawn:
         length: Latent frames of the span.
         pictures: Pictures of the span.
         nth: Which of its texts.
+        type_: Which of its types; empty where it has none.
         rng: For what is drawn when it is read.
     """
 
@@ -346,6 +358,7 @@ class Drawn:
     length: int
     pictures: int
     nth: int
+    type_: str
     rng: np.random.Generator
 
 

@@ -68,6 +68,8 @@ class Samples:
         edges = np.asarray(lengths.latent_frames)
         bucket_of = [np.searchsorted(edges, clips.latent_frames, side="right") - 1 for clips in self._clips]
         self.too_short = int(sum((buckets < 0).sum() for buckets in bucket_of))
+        self.types = frozenset[str]().union(*(one.types for one in clips))
+        """All that clips train, by what lists say of them."""
         self._members: dict[tuple[int, int], Indices] = {
             (bucket, source): np.flatnonzero(buckets == bucket)
             for source, buckets in enumerate(bucket_of)
@@ -175,6 +177,7 @@ class Samples:
         Returns:
             `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
             (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
+            `types`, B strings, where any clip has one: what a row trains, one of its clip's, empty where it has none.
             Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
             `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, what
             `side_by_side` gives of neighbours, `transcripts`, B strings, and, unless every text is blank, `tokens`
@@ -199,6 +202,8 @@ class Samples:
             "texts": [sample["text"] for sample in drawn],
             "keys": [sample["key"] for sample in drawn],
         }
+        if self.types:
+            batch["types"] = [sample["type"] for sample in drawn]
         for name in ("frames", "before", "teachers"):
             if name in drawn[0]:
                 found = [sample[name] for sample in drawn]

@@ -56,6 +56,7 @@ ANNOTATIONS = table(
     column("labels", TEXTS, "class names"),
     column("captions", TEXTS, "sentences by people"),
     column("transcript", pa.string(), "what is said, where the list has it"),
+    column("type", pa.string(), "what it trains, where the list has it, as AudioX names it: `text_condition-audio`"),
 )
 
 REJECTS = table(

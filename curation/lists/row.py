@@ -71,6 +71,7 @@ class ListRow:
         labels: Class names, none empty.
         captions: Sentences by people, none empty.
         transcript: What is said, where the list has it.
+        type: What it trains, where the list has it.
 
     Raises:
         ClipError: MALFORMED, with the value that breaks a rule.
@@ -87,6 +88,7 @@ class ListRow:
     labels: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     transcript: str | None = None
+    type: str | None = None
 
     def __post_init__(self) -> None:
         if self.platform == "youtube" and not _YOUTUBE_ID.fullmatch(self.video_id):

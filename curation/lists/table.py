@@ -2,7 +2,8 @@
 
 Columns, all optional but one of the first three: `video_id` (YouTube), `url` (http or https) or `path` (relative to the
 list or the media root); `start_s` and `duration_s`, both or neither; `labels` and `captions`, each one text or a JSON
-array of texts (a text that begins with `[` must be written as an array); `split` (train, val, test); `transcript`.
+array of texts (a text that begins with `[` must be written as an array); `split` (train, val, test); `transcript`;
+`type`, what the clip trains, as AudioX names it (`video_condition-music`); several rows of a clip give it several.
 """
 
 import json
@@ -18,7 +19,7 @@ from curation.lists.sieve import BARE_LABEL, FINE_DURATION, FINE_START, SPLIT, Y
 from curation.lists.tabular import Values, read_records
 from curation.lists.text import BLOCK_BYTES
 
-COLUMNS = ("video_id", "url", "path", "start_s", "duration_s", "labels", "captions", "split", "transcript")
+COLUMNS = ("video_id", "url", "path", "start_s", "duration_s", "labels", "captions", "split", "transcript", "type")
 
 MAX_HEADER_BYTES = 1_000
 
@@ -51,6 +52,7 @@ def read(file: ListFile) -> Iterator[Entry]:
             labels=_texts(values, "labels"),
             captions=_texts(values, "captions"),
             transcript=_text(values, "transcript"),
+            type=_text(values, "type"),
         )
 
     return each_row(read_records(file.path, COLUMNS, file.sieve), row)

@@ -162,4 +162,5 @@ def _annotation(row: ListRow, named: Row, name: str) -> Row:
         "labels": list(row.labels),
         "captions": list(row.captions),
         "transcript": row.transcript,
+        "type": row.type,
     }

@@ -33,11 +33,12 @@ GROUP BY clip_id;
 
 CREATE TEMP TABLE said AS
 SELECT clip_id, max(split_rank) AS split_rank, list_sort(list_distinct(flatten(list(labels)))) AS labels,
-    list_sort(list_distinct(list(list))) AS lists
+    list_sort(list_distinct(list(list))) AS lists,
+    list_sort(list_distinct(list(type) FILTER (type IS NOT NULL))) AS types
 FROM (
-    SELECT clip_id, coalesce(labels, []) AS labels, list, CASE split WHEN 'test' THEN {SPLIT_RANKS["test"]}
+    SELECT clip_id, coalesce(labels, []) AS labels, list, type, CASE split WHEN 'test' THEN {SPLIT_RANKS["test"]}
         WHEN 'val' THEN {SPLIT_RANKS["val"]} ELSE {SPLIT_RANKS["train"]} END AS split_rank
-    FROM ({ANNOTATED})
+    FROM (({ANNOTATED}) UNION ALL BY NAME SELECT NULL::VARCHAR AS type WHERE false)  -- older lists have no types
 )
 GROUP BY clip_id;
 
@@ -53,7 +54,8 @@ SELECT clips.*, coalesce(said.split_rank, 0) AS split_rank,
     ['train', 'val', 'test'][coalesce(said.split_rank, 0) + 1] AS split,
     coalesce(said.labels, []) AS labels, coalesce(said.lists, []) AS lists,
     coalesce(chosen_captions.captions, []) AS captions,
-    coalesce(chosen_captions.caption_sources, []) AS caption_sources, spoken.transcript
+    coalesce(chosen_captions.caption_sources, []) AS caption_sources, spoken.transcript,
+    coalesce(said.types, []) AS types
 FROM clips LEFT JOIN said USING (clip_id) LEFT JOIN chosen_captions USING (clip_id)
     LEFT JOIN spoken USING (clip_id)"""
 
@@ -137,7 +139,8 @@ _UNRANKED = "CREATE TEMP VIEW judged AS SELECT clip_id, verdict FROM unranked"
 _ROWS = """
 SELECT clips.clip_id, judged.verdict IS NULL AS kept,
     judged.verdict.reason AS reason, judged.verdict.refused_by AS refused_by,
-    clips.split, clips.labels, clips.captions, clips.caption_sources, clips.transcript, clips.lists,
+    clips.split, clips.labels, clips.captions, clips.caption_sources, clips.transcript, clips.types,
+    clips.lists,
     videos.platform, videos.video_id, regexp_replace(videos.url, '//[^/]*@', '//') AS url,
     clips.start_ms, clips.duration_ms, clips.prev_clip_id, answers.licence, answers.original_sha256,
     answers.audio_sha256, answers.video_sha256, answers.sample_rate_hz

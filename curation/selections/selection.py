@@ -78,6 +78,7 @@ SELECTION = table(
     ),
     column("lists", TEXTS, "the lists that name the clip or its video, sorted"),
     column("platform", pa.string(), "platform of its video"),
+    column("types", TEXTS, "what it trains, by all lists that say so of it or its video, sorted; none: anything"),
     column("video_id", pa.string(), "its video's id there"),
     column("url", pa.string(), "address of its video, for platform `url`, without user and password"),
     column("start_ms", pa.int64(), "start in the video, ms"),
@@ -170,9 +171,9 @@ def select(
         dataset: The dataset; `cut` and `measure` must have run on it.
         name: Name of the selection.
         where: SQL condition over one row a clip, with the tables `clips` (and its `split`, `labels`, `captions`,
-            `transcript`, `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut`, `measure`, and every other
-            stage of clips that has run, by its name; each has the answer to what the clip is now. Null counts as false.
-            None keeps all.
+            `transcript`, `types`, `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut`, `measure`, and
+            every other stage of clips that has run, by its name; each has the answer to what the clip is now. Null
+            counts as false. None keeps all.
         split: The split that is taken.
         guards: Evaluation lists whose spans and sounds are refused; only for the train split.
         rules: Names of published thresholds (`curation/selections/rules.py`); each refuses what it does not hold for.

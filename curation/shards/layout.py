@@ -45,13 +45,13 @@ ADDED = ("row_hash",)
 
 
 def clip_json(row: Row, members: Mapping[str, str]) -> str:
-    """The `.json` of a clip: sorted keys, no blanks; a transcript only where there is one, as in the first shards.
+    """The `.json` of a clip: sorted keys, no blanks; a transcript and types only where there are any.
 
     Args:
         row: A row of a selection.
         members: Member suffix -> sha256 of its content.
     """
-    said = {} if row.get("transcript") is None else {"transcript": row["transcript"]}
+    said = {name: row[name] for name in ("transcript", "types") if row.get(name)}
     return canonical(
         {
             "clip_id": row["clip_id"],

@@ -47,11 +47,15 @@ ROW_HASH = "md5_number_lower(concat_ws(chr(31), {}))".format(
         [f"'layout {SCHEMA_VERSION}'"]
         + [f"coalesce({name}::VARCHAR, chr(30))" for name in _VALUES]
         + [f"coalesce(len({name}) || ':' || array_to_string({name}, chr(29)), chr(30))" for name in _TEXTS]
-        + ["transcript"]  # left out of the hash where it is null, as it is left out of the `.json`
+        + ["transcript", "CASE WHEN len(types) > 0 THEN array_to_string(list_prepend('types', types), chr(29)) END"]
     )
 )
 """SQL of a 64-bit hash of all that the `.json` of a clip is made of. Two rows of one clip that differ have the same one
-with a chance of 5e-20."""
+with a chance of 5e-20. What is null is left out, as transcripts and types are left out of the `.json`."""
+
+
+_ADDED = {"transcript": "NULL::VARCHAR", "types": "[]::VARCHAR[]"}
+"""Columns that the first selections did not have, and what they would have said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +130,8 @@ def plan_generation(
         connection.execute(f"SET memory_limit = '{MEMORY}'; SET enable_progress_bar = false")
         connection.execute(f"SET temp_directory = '{scratch}'")
         place = str(selection).replace("'", "''")
-        added = "" if "transcript" in pq.read_schema(selection).names else ", NULL::VARCHAR AS transcript"
+        known = pq.read_schema(selection).names
+        added = "".join(f", {value} AS {name}" for name, value in _ADDED.items() if name not in known)
         connection.execute(f"CREATE VIEW selected AS SELECT *{added} FROM read_parquet('{place}') WHERE kept")
         _refuse_denied(connection, denied)
         if parent is None:
