@@ -5,6 +5,7 @@ What lies on the disk is in `manifest.py`, how vectors are held in `structure.py
 """
 
 import gc
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -41,8 +42,19 @@ SOUNDS_AT_ONCE = 8
 """Windows of a query that go through the network together. Source: ours; ten seconds each fill two cores long before
 that."""
 
+KEPT_FILTERS = 4
+"""Of the last so many collections of allowed clips the slots are kept, a byte a slot each. Source: ours."""
+
 GPU_DEPTH = 2_048
 """The most that FAISS finds at once on a GPU."""
+
+
+class _Allowed(NamedTuple):
+    """Clips that may be found as slots that may be, and how many of those there are."""
+
+    among: Collection[str]
+    slots: npt.NDArray[np.bool_]
+    windows: int
 
 
 class Hit(NamedTuple):
@@ -104,6 +116,7 @@ class Index:
             self._clip_of_slot = np.full(structure.slots, NO_CLIP, np.int32)
             self._clip_of_slot[self._slots] = self._clip_of_row
         self._live = change.live_slots(structure.slots, rows)
+        self._kept: deque[_Allowed] = deque(maxlen=KEPT_FILTERS)
         self._windows_a_clip = -(-len(self) // int(manifest["clips"]))
         self._has_one_window_each = len(self) == manifest["clips"]
 
@@ -163,6 +176,7 @@ class Index:
             queries: (B, D) unit vectors.
             k: Clips wanted, at least 1.
             among: clip_ids that may be found; None: all. Up to `EXACT_WINDOWS` windows of theirs are searched exactly.
+                A tuple or frozenset that was asked for a moment ago is known again, and quicker by far.
 
         Returns:
             For each query at most `k` hits, best first; windows of equal score in the order of the rows.
@@ -199,12 +213,20 @@ class Index:
         """Which slots may be found, how many they are, and how far to look for them."""
         if among is None:
             return self._live, len(self), self._effort
+        allowed = next((kept for kept in tuple(self._kept) if kept.among is among), None)
+        if allowed is None:
+            allowed = self._slots_of(among)
+            if isinstance(among, tuple | frozenset):  # what cannot change is what it was
+                self._kept.append(allowed)
+        return allowed.slots, allowed.windows, self._effort.times(len(self) / max(allowed.windows, 1))
+
+    def _slots_of(self, among: Collection[str]) -> _Allowed:
+        """The slots of some clips."""
         wanted = pc.is_in(self._clips, value_set=pa.array(list(among), pa.large_string())).to_numpy(
             zero_copy_only=False
         )
-        allowed = np.append(wanted, False)[self._clip_of_slot]  # an empty slot is clip -1, the last
-        count = int(allowed.sum())
-        return allowed, count, self._effort.times(len(self) / max(count, 1))
+        slots = np.append(wanted, False)[self._clip_of_slot]  # an empty slot is clip -1, the last
+        return _Allowed(among, slots, int(slots.sum()))
 
     def _hits(self, scores: Vectors, slots: npt.NDArray[np.int64], k: int) -> list[list[Hit]]:
         """The first `k` clips among the windows found for each query, each with its best window."""

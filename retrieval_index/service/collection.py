@@ -6,7 +6,7 @@ was taken down is not served from the moment it stands on the deny list, whateve
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -68,7 +68,7 @@ class Collection:
         self.dataset, self._open, self._captions_sql, self._limits = dataset, opened, captions_sql, limits
         self.searches = shared_searches()
         self._takedowns = Takedowns(dataset)
-        self._filters: OrderedDict[str, tuple[float, list[str]]] = OrderedDict()
+        self._filters: OrderedDict[str, tuple[float, tuple[str, ...]]] = OrderedDict()
         self._filtering, self._refreshing = threading.Lock(), threading.Lock()
         self._denied: tuple[object, object, frozenset[str]] = (None, None, frozenset())
         self.now = self._snapshot()
@@ -138,8 +138,10 @@ class Collection:
         allowed = replace(wanted, gone=self.taken_down(snapshot))
         return answer(self.dataset, snapshot.index, vectors_WD, allowed)
 
-    def matching(self, condition: str) -> Sequence[str]:
-        """The clips that a filter lets through; one filter at a time, since each may take all cores.
+    def matching(self, condition: str) -> tuple[str, ...]:
+        """The clips that a filter lets through, the same tuple while it is kept, by which an index knows it again.
+
+        One filter at a time is answered, since each may take all cores.
 
         Raises:
             ArgumentError: It is no filter.
@@ -161,10 +163,10 @@ class Collection:
         finally:
             self._filtering.release()
 
-    def _let_through(self, sql: str) -> list[str]:
+    def _let_through(self, sql: str) -> tuple[str, ...]:
         limit_s = self._limits.filter_s
         try:
-            return clips_where(self.dataset, sql, captions_sql=self._captions_sql(), limit_s=limit_s)
+            return tuple(clips_where(self.dataset, sql, captions_sql=self._captions_sql(), limit_s=limit_s))
         except ArgumentError as error:  # in the words of the database, which quote the paths of tables
             LOG.warning("%s", error)
             message = f"the filter cannot be answered: a number is out of range, or it takes longer than {limit_s:g} s"
