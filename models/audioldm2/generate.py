@@ -48,18 +48,24 @@ class Hearing:
 
 
 @dataclass(frozen=True, slots=True)
-class _Conditions:
-    """What some sounds are conditioned on."""
+class Conditions:
+    """What some sounds are conditioned on.
+
+    Attributes:
+        loa_BLW: What they are, in the language of audio.
+        text: The stream that is read beside it; None: none is.
+    """
 
     loa_BLW: Tensor
     text: Stream | None
 
-    def repeated(self, count: int) -> "_Conditions":
+    def repeated(self, count: int) -> "Conditions":
         """Each as often as it has candidates."""
         places = torch.arange(len(self.loa_BLW), device=self.loa_BLW.device).repeat_interleave(count)
-        return _Conditions(self.loa_BLW[places], None if self.text is None else self.text.rows(places))
+        return Conditions(self.loa_BLW[places], None if self.text is None else self.text.rows(places))
 
-    def beside(self, others: "_Conditions") -> "_Conditions":
+    def beside(self, others: "Conditions") -> "Conditions":
+        """These and, behind them, others of the same shapes."""
         text = self.text
         if text is not None and others.text is not None:
             text = Stream(
@@ -67,7 +73,7 @@ class _Conditions:
                 shown_BT=torch.cat([text.shown_BT, others.text.shown_BT]),
                 lengths_B=torch.cat([text.lengths_B, others.text.lengths_B]),
             )
-        return _Conditions(torch.cat([self.loa_BLW, others.loa_BLW]), text)
+        return Conditions(torch.cat([self.loa_BLW, others.loa_BLW]), text)
 
 
 class AudioLDM2:
@@ -185,8 +191,9 @@ class AudioLDM2:
         noise_BFD = start_noise(_keys(seed, len(texts), candidates), len(texts) * candidates, (frames, self._channels))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             said, unsaid = self._conditions(prompts, sounds)
+            how = Steps(settings=self.scheduler, count=steps, guidance=guidance)
             conditions = said.repeated(candidates), unsaid.repeated(candidates)
-            x_BFD = self._denoised(noise_BFD.to(self.device), conditions, steps, guidance, on_step)
+            x_BFD = denoised(self.network, noise_BFD.to(self.device), *conditions, how=how, on_step=on_step)
         wave_BCR = self.codec.decode(x_BFD.float() / self.network.latent_scale)
         wave_BCR = wave_BCR[..., : round(seconds * self.codec.sample_rate_hz)].float().cpu()
         if not bool(wave_BCR.isfinite().all()):
@@ -240,7 +247,7 @@ class AudioLDM2:
             raise ValueError("this model was trained without phonemes: it cannot be told what is said")
         return streams
 
-    def _conditions(self, prompts: list[Spoken], sounds: list[Tensor | None]) -> tuple[_Conditions, _Conditions]:
+    def _conditions(self, prompts: list[Spoken], sounds: list[Tensor | None]) -> tuple[Conditions, Conditions]:
         """What the sounds are conditioned on, and what guidance leads away from."""
         streams, texts = self._streams(prompts), [one.text for one in prompts]
         given = [None if wave_R is None else self._given(wave_R) for wave_R in sounds]
@@ -252,8 +259,8 @@ class AudioLDM2:
         name = self.network.text_stream
         said, unsaid = self._spoken(streams, given), self._spoken(empty, [None] * len(texts))
         if name is None:
-            return _Conditions(said, None), _Conditions(unsaid, None)
-        return _Conditions(said, streams[name]), _Conditions(unsaid, empty[name])
+            return Conditions(said, None), Conditions(unsaid, None)
+        return Conditions(said, streams[name]), Conditions(unsaid, empty[name])
 
     def _given(self, wave_R: Tensor) -> Given:
         hearing, rate_hz = self.hearing, self.codec.sample_rate_hz
@@ -271,32 +278,6 @@ class AudioLDM2:
             loa_BLW[rows] = said.float()
         return loa_BLW
 
-    def _denoised(
-        self,
-        noise_BFD: Tensor,
-        conditions: tuple[_Conditions, _Conditions],
-        steps: int,
-        guidance: float,
-        on_step: OnStep | None,
-    ) -> Tensor:
-        """From noise to latents by DDIM: Song et al. 2020, arXiv 2010.02502, with eta 0."""
-        from diffusers import DDIMScheduler
-
-        scheduler = DDIMScheduler(**self.scheduler)
-        scheduler.set_timesteps(steps, device=self.device)
-        (said, unsaid), is_led = conditions, guidance != 1
-        both = unsaid.beside(said) if is_led else said
-        x_BFD, count = noise_BFD, len(noise_BFD)
-        for done, level in enumerate(scheduler.timesteps, 1):
-            twice = torch.cat([x_BFD, x_BFD]) if is_led else x_BFD
-            found = self.network.noise(twice, level.expand(len(twice)), both.loa_BLW, both.text).float()
-            if is_led:
-                found = found[:count] + guidance * (found[count:] - found[:count])
-            x_BFD = scheduler.step(found, level, x_BFD).prev_sample
-            if on_step is not None:
-                on_step(done, steps)
-        return x_BFD
-
     def _nearest(self, wave_NCR: Tensor, texts: list[str], candidates: int) -> Tensor:
         """Of each prompt's candidates the one nearest to its words."""
         if candidates == 1:
@@ -305,6 +286,58 @@ class AudioLDM2:
         near_NK = self.encoders.agreement(wave_NCR.mean(1), self.codec.sample_rate_hz, asked).view(-1, candidates)
         best_B = near_NK.argmax(1) + torch.arange(len(texts)) * candidates
         return wave_NCR[best_B]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steps:
+    """How noise becomes latents.
+
+    Attributes:
+        settings: Of a `DDIMScheduler`.
+        count: Of steps.
+        guidance: 1 follows the conditions as they were learned.
+    """
+
+    settings: dict[str, Any]
+    count: int
+    guidance: float
+
+
+def denoised(
+    network: AudioLdm2Network,
+    noise_BFD: Tensor,
+    said: Conditions,
+    unsaid: Conditions,
+    *,
+    how: Steps,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """From noise to latents of unit variance by DDIM: Song et al. 2020, arXiv 2010.02502, with eta 0.
+
+    Args:
+        network: In evaluation mode.
+        noise_BFD: Where they start.
+        said: What they follow.
+        unsaid: What guidance leads away from.
+        how: The steps.
+        on_step: Called with (steps done, steps in all).
+    """
+    from diffusers import DDIMScheduler
+
+    scheduler = DDIMScheduler(**how.settings)
+    scheduler.set_timesteps(how.count, device=noise_BFD.device)
+    is_led = how.guidance != 1
+    both = unsaid.beside(said) if is_led else said
+    x_BFD, count = noise_BFD, len(noise_BFD)
+    for done, level in enumerate(scheduler.timesteps, 1):
+        twice = torch.cat([x_BFD, x_BFD]) if is_led else x_BFD
+        found = network.noise(twice, level.expand(len(twice)), both.loa_BLW, both.text).float()
+        if is_led:
+            found = found[:count] + how.guidance * (found[count:] - found[:count])
+        x_BFD = scheduler.step(found, level, x_BFD).prev_sample
+        if on_step is not None:
+            on_step(done, how.count)
+    return x_BFD
 
 
 def scheduler_settings(schedule: DiscreteSchedule) -> dict[str, Any]:

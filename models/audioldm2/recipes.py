@@ -1,8 +1,6 @@
 """Recipes of AudioLDM 2, each a function that returns a whole configuration, and the function that trains one.
 
-Training has three phases, each a run of the same loop in a folder of its own (`objective.py` says what they minimise):
-`diffusion` and `language` each train their part of the network, `joint` both. Each begins with the average of the one
-before it.
+Training has three phases (`phases.py`; `objective.py` says what they minimise).
 """
 
 from collections.abc import Mapping
@@ -14,69 +12,24 @@ from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders
 from models.audioldm2.generate import AudioLDM2, Hearing
 from models.audioldm2.language import LanguageConfig, StreamConfig
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
-from models.audioldm2.objective import AudioLdm2Objective, ObjectiveSettings, Phase, trained_parts
+from models.audioldm2.objective import ObjectiveSettings, Phase
+from models.audioldm2.phases import AudioLdm2Recipe as AudioLdm2Recipe
+from models.audioldm2.phases import PhaseRecipe, train_phases
 from models.audioldm2.phonemes import phoneme_stream
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
 from models.training.averaged import RowsAt, seeded
-from models.training.checkpoint import checkpoints
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
-from models.training.loop import Report, TrainSettings, Watchers, train
+from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
 from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.world import World
 
 RUN_MODEL = "model"
-_SCALE_BATCHES = 32
-"""Batches from which the scale of the latents and the mean LOA are measured. Ours: some hundred clips settle them."""
 _HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
 """Settings of a run that do not change its result."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PhaseRecipe:
-    """One phase.
-
-    Attributes:
-        objective: What a step minimises.
-        training: The run.
-    """
-
-    objective: ObjectiveSettings
-    training: TrainSettings
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AudioLdm2Recipe:
-    """All that determines a trained AudioLDM 2 but its data, codec and encoders.
-
-    Attributes:
-        network: Sizes.
-        phases: In their order.
-        batch_clips: Clips in a batch, for whoever makes the batches.
-    """
-
-    network: AudioLdm2Config
-    phases: tuple[PhaseRecipe, ...]
-    batch_clips: int
-
-    def __post_init__(self) -> None:
-        if self.batch_clips < 1:
-            raise ValueError(f"batch_clips is {self.batch_clips}: it must be at least 1")
-        names = [one.objective.phase for one in self.phases]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"phases are {names}: give at least one, each once")
-
-    @property
-    def total_clips(self) -> int:
-        """Clips that all phases see."""
-        return sum(one.training.total_clips for one in self.phases)
-
-    def only(self, *phases: Phase) -> "AudioLdm2Recipe":
-        """This recipe without other phases."""
-        return replace(self, phases=tuple(one for one in self.phases if one.objective.phase in phases))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,7 +118,9 @@ def audioldm2_speech_tiny(widths: Widths, *, total_clips: int = 16_000, seed: in
         seed: Of the run.
     """
     recipe = audioldm2_tiny(replace(widths, is_speech=True), total_clips=total_clips, seed=seed)
-    return replace(recipe, network=replace(recipe.network, language=replace(recipe.network.language, depth=4)))
+    language = replace(recipe.network.language, depth=4)
+    # A batch twice as large costs the joint phase little more: most of its time, vectors are said one after the other.
+    return replace(recipe, network=replace(recipe.network, language=language), batch_clips=16)
 
 
 def _phase(phase: Phase, total_clips: int, *, peak: float, seed: int) -> PhaseRecipe:
@@ -333,35 +288,22 @@ def _trained(
         made_of = {"codec": frozen.codec.identity(), "encoders": dict(frozen.identity), "data": dict(place.data)}
         open_run(place.folder, {"recipe": _settings(recipe), "hearing": asdict(frozen.hearing), **made_of})
     world.wait()
-    if not checkpoints(place.folder / recipe.phases[0].objective.phase / "checkpoints"):
-        batches = [batch_at(number, range(recipe.batch_clips)) for number in range(_SCALE_BATCHES)]
-        network.fit_mean_loa([batch["heard"] for batch in batches])
-        if frozen.start is None:
-            network.fit_scale([batch["latents"] for batch in batches])
-    nothing, rows, before = frozen.encoders.nothing(), world.rows(recipe.batch_clips), 0
-    network = network.to(world.device)
-    for one in recipe.phases:
-        trained_parts(network, one.objective.phase)
-        state = train(
-            network,
-            AudioLdm2Objective(one.objective, nothing),
-            lambda number: batch_at(number, rows),
-            one.training,
-            folder=place.folder / one.objective.phase,
-            world=world,
-            execution=place.execution,
-            watchers=_counted_on(place.watchers, before),
-        )
-        if state.clips_seen < one.training.total_clips:
-            return None
-        averaged = state.ema.network
-        if not isinstance(averaged, AudioLdm2Network):
-            raise TypeError(f"the average is a {type(averaged).__name__}, not an AudioLdm2Network")
-        network, before = averaged, before + one.training.total_clips
+    trained = train_phases(
+        network,
+        recipe,
+        batch_at,
+        nothing=frozen.encoders.nothing(),
+        folder=place.folder,
+        world=world,
+        execution=place.execution,
+        watchers=place.watchers,
+    )
+    if trained is None:
+        return None
     if not world.is_first:
         return None
     model = AudioLDM2(
-        network.requires_grad_(False),
+        trained.requires_grad_(False),
         codec=frozen.codec,
         encoders=frozen.encoders,
         hearing=frozen.hearing,
@@ -378,15 +320,3 @@ def _settings(recipe: AudioLdm2Recipe) -> dict[str, Any]:
         for name in _HOW:
             del phase["training"][name]
     return settings
-
-
-def _counted_on(watchers: Watchers | None, before: int) -> Watchers | None:
-    """Watchers that are told of the clips of earlier phases too."""
-    if watchers is None or watchers.report is None or not before:
-        return watchers
-    tell = watchers.report
-
-    def report(said: Report) -> None:
-        tell({**said, "clips_seen": said["clips_seen"] + before})
-
-    return replace(watchers, report=report)
