@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from curation.lists import audiocaps, audioset, musiccaps, table, v2m, vggsound
+from curation.lists import audiocaps, audioset, audiox, musiccaps, table, v2m, vggsound
 from curation.lists.listfile import ListFile
 from curation.lists.row import Entry
 from curation.lists.sieve import SureLines
@@ -58,6 +58,11 @@ KINDS: dict[str, ListKind] = {
         read=audioset.read,
         takes=frozenset({"split", "labels_file"}),
         licence="AudioSet: CC BY 4.0, ontology CC BY-SA 4.0 (Google); videos are their uploaders'",
+    ),
+    "audiox": ListKind(
+        read=audiox.read,
+        takes=frozenset({"split", "media_root"}),
+        licence="a list in AudioX's layout: whoever brought it knows its terms",
     ),
     "table": ListKind(
         read=table.read,

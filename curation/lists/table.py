@@ -16,7 +16,7 @@ from curation.lists.listfile import ListFile
 from curation.lists.paths import relative_path, resolve_below, web_address
 from curation.lists.row import Entry, ListRow, Platform, Record, clean, each_row, malformed, milliseconds
 from curation.lists.sieve import BARE_LABEL, FINE_DURATION, FINE_START, SPLIT, YOUTUBE_ID, SureLines
-from curation.lists.tabular import Values, read_records
+from curation.lists.tabular import Values, read_records, text_of
 from curation.lists.text import BLOCK_BYTES
 
 COLUMNS = ("video_id", "url", "path", "start_s", "duration_s", "labels", "captions", "split", "transcript", "type")
@@ -51,8 +51,8 @@ def read(file: ListFile) -> Iterator[Entry]:
             split=_split(values, file.split),
             labels=_texts(values, "labels"),
             captions=_texts(values, "captions"),
-            transcript=_text(values, "transcript"),
-            type=_text(values, "type"),
+            transcript=text_of(values, "transcript"),
+            type=text_of(values, "type"),
         )
 
     return each_row(read_records(file.path, COLUMNS, file.sieve), row)
@@ -82,7 +82,7 @@ def _has_quote(file: Path) -> bool:
 
 def _source(values: Values) -> tuple[Platform, str, str | None, str | None]:
     """Platform, video_id, url and path of a row."""
-    named = {name: text for name in ("video_id", "url", "path") if (text := _text(values, name)) is not None}
+    named = {name: text for name in ("video_id", "url", "path") if (text := text_of(values, name)) is not None}
     if len(named) != 1:
         found = " and ".join(named) or "none"
         raise malformed(f"a row needs exactly one of video_id, url and path; it has {found}")
@@ -95,15 +95,6 @@ def _source(values: Values) -> tuple[Platform, str, str | None, str | None]:
     return "youtube", named["video_id"], None, None
 
 
-def _text(values: Values, name: str) -> str | None:
-    value = values.get(name)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if not isinstance(value, str):
-        raise malformed(f"{name} {str(value)[:40]!r} is not a text")
-    return clean(value, name)
-
-
 def _milliseconds(values: Values, name: str) -> int | None:
     value: Any = values.get(name)
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -113,7 +104,7 @@ def _milliseconds(values: Values, name: str) -> int | None:
 
 def _split(values: Values, given: str | None) -> str | None:
     """The row's own split, or the one given for all rows; they may not contradict each other."""
-    own = _text(values, "split")
+    own = text_of(values, "split")
     if own is not None and given is not None and own != given:
         raise malformed(f"the row says split {own!r}, the argument {given!r}")
     return own if own is not None else given

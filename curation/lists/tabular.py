@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from curation.errors import ArgumentError, ClipError
 from curation.lists.listfile import Sifting
-from curation.lists.row import Record, Reject, malformed
+from curation.lists.row import Record, Reject, clean, malformed
 from curation.lists.text import BLOCK_BYTES, Line, csv_records, lines, take_header
 
 Values = Mapping[str, Any]
@@ -46,6 +46,20 @@ def read_records(file: Path, columns: Sequence[str], sieve: Sifting | None = Non
     if reader is None:
         raise ArgumentError(f"{file}: a table is one of {', '.join(formats)}, not {file.suffix!r}")
     return reader(file, columns)
+
+
+def text_of(values: Values, name: str) -> str | None:
+    """A cell without surrounding blanks; None where it is empty or not there.
+
+    Raises:
+        ClipError: MALFORMED: it holds no text.
+    """
+    value = values.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if not isinstance(value, str):
+        raise malformed(f"{name} {str(value)[:40]!r} is not a text")
+    return clean(value, name)
 
 
 def row_count(file: Path) -> int:

@@ -5,7 +5,7 @@ is ours. "audio" is sound in general and "music" music: they differ in what a pr
 a span hidden (inpainting), or what sounded before (completion).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,24 @@ def task_of(type_: str) -> Task:
     if condition not in _CONDITIONS or kind not in ("audio", "music"):
         raise ValueError(f"type {type_!r} is unknown: give {{{', '.join(CONDITIONS)}}}_condition-{{audio, music}}")
     return Task(**_CONDITIONS[condition], is_music=kind == "music")
+
+
+def check_types(types: Iterable[str], *, reads_sound: bool) -> None:
+    """See that a network can be trained on rows of some types.
+
+    Args:
+        types: Of the rows.
+        reads_sound: Whether the network reads prompts of sound.
+
+    Raises:
+        ValueError: if there is no such type, or one has a prompt of sound and the network reads none.
+    """
+    for type_ in sorted(types):
+        if task_of(type_).audio and not reads_sound:
+            raise ValueError(
+                f"rows of type {type_!r} have a prompt of sound, which this network does not read: "
+                "give its config adapters.audio, or leave these rows out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ from models.audiox.recipes import (
     tiny_frames,
     train_audiox,
 )
-from models.audiox.tasks import task_of
+from models.audiox.tasks import check_types, task_of
 from models.codecs.closed_form import MdctPcaConfig
 from models.codecs.codec import load_codec
 from models.training.world import World
@@ -180,6 +180,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     encoding, extras = size.encoding(codec, conditions.text), _extras(recipe)
     sources = options.sources or (Source(dataset=dataset, generation=generation),)
     samples = latent_samples(sources, encoding, seconds=[seconds], world=world, extras=extras, raw=options.raw)
+    check_types(samples.types, reads_sound=recipe.network.adapters.audio)
     last: dict[str, float] = {}
     recipe = _evaluated_as_asked(recipe, options)
     frozen = Frozen(codec=loaded, sources=conditions)

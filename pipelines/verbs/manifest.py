@@ -39,7 +39,7 @@ class ManifestResult:
 
 
 def manifest(
-    kind: Literal["vggsound", "audiocaps", "v2m", "musiccaps", "audioset", "table"],
+    kind: Literal["vggsound", "audiocaps", "v2m", "musiccaps", "audioset", "audiox", "table"],
     file: Path,
     /,
     *,
@@ -53,7 +53,7 @@ def manifest(
 
     Args:
         kind: Layout of the list; `table` is the general one: CSV, JSONL or Parquet with `video_id` or `url` or `path`,
-            `start_s`, `duration_s`, `labels`, `captions`, `split`.
+            `start_s`, `duration_s`, `labels`, `captions`, `split`, `transcript`, `type`; `audiox` is AudioX's JSONL.
         file: The list.
         out: Folder of the dataset.
         name: Name of the list in the dataset; made from the file's name when not given.

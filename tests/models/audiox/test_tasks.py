@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from models.audiox.tasks import CONDITIONS, Task, TaskMix, task_of
+from models.audiox.tasks import CONDITIONS, Task, TaskMix, check_types, task_of
 from models.training.step import sample_rngs
 
 
@@ -64,3 +64,12 @@ def test_a_row_never_trains_what_it_lacks():
 def test_mixtures_that_make_no_sense_are_refused(settings, said):
     with pytest.raises(ValueError, match=said):
         TaskMix(**settings)
+
+
+def test_types_that_a_network_cannot_train_are_named_before_it_begins():
+    check_types({"text_condition-audio", "video_condition-music"}, reads_sound=False)
+    check_types({"uni_condition-music"}, reads_sound=True)
+    with pytest.raises(ValueError, match="'uni_condition-music' have a prompt of sound, which this network"):
+        check_types({"text_condition-audio", "uni_condition-music"}, reads_sound=False)
+    with pytest.raises(ValueError, match="type 'song' is unknown"):
+        check_types({"song"}, reads_sound=True)
