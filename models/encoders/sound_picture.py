@@ -130,7 +130,8 @@ class SoundPictureJudge:
 
     def identity(self) -> dict[str, Any]:
         """What determines its answers."""
-        return {"class": "SoundPictureJudge", "weights_sha256": self._weights_sha256, **asdict(self.config)}
+        told = {**asdict(self.config), "labels": list(self.config.labels)}
+        return {"class": "SoundPictureJudge", "weights_sha256": self._weights_sha256, **told}
 
     @torch.no_grad()
     def see(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> Tensor:

@@ -1,0 +1,140 @@
+"""AudioToken on small models that are trained here: do its pictures show what was heard, above chance?
+
+    python -m benchmarks.evidence.audiotoken --out FOLDER [--seeds 0 1 2] [--clips 4000]
+
+Several of the quickstart's worlds are one dataset: 4 s of sound with pictures, eight classes. From nothing are trained
+`pictures-tiny` (text to image), `beats-tiny` (the listener), a judge of pictures and sounds on other worlds, and
+`audiotoken-tiny` with each seed. What is judged are pictures of held-out sounds. Beside them stands what the
+text-to-image model makes of the label in words, which is the most that a word of a sound can be expected to reach.
+"""
+
+import argparse
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+import torch
+
+from curation.dataset import Dataset
+from models.audiotoken.conditioning import PLACE, PROMPT
+from models.encoders.sound_picture import SoundPictureConfig, SoundPictureJudge, fit_judge, save_judge
+from pipelines.evaluations.pictures import PicturesJudged, pictures
+from pipelines.quickstart.corpus import HEADER, _row, _write_one
+from pipelines.quickstart.sounds import RATE_HZ
+from pipelines.quickstart.world import CLIP_S, make_world, synthesise
+from pipelines.recipes.data import open_shards
+from pipelines.recipes.sounded_pictures import label_of
+from pipelines.verbs.fetch import fetch
+from pipelines.verbs.manifest import manifest
+from pipelines.verbs.measure import measure
+from pipelines.verbs.pack import pack
+from pipelines.verbs.select import select
+from pipelines.verbs.train import Parts, train
+
+WORLDS = (10, 11, 12)
+"""Seeds of the worlds that are learned from and held out of: 192 and 120 clips."""
+OTHER_WORLDS = (20, 21)
+"""Of those that the judge is fitted on."""
+MOMENTS = 3
+"""Pictures and windows of each clip that the judge learns from."""
+JUDGED_HZ = 16_000
+
+
+def make_dataset(folder: Path, seeds: Sequence[int] = WORLDS) -> Dataset:
+    """The good clips of some worlds with the generations `train` and `test`; run again, it goes on."""
+    videos, listed = folder / "videos", folder / "list.csv"
+    dataset = folder / "dataset"
+    if (dataset / "shards" / "test" / "index.json").is_file():
+        return Dataset(dataset)
+    videos.mkdir(parents=True, exist_ok=True)
+    clips = [clip for seed in seeds for clip in make_world(seed).good]
+    for clip in clips:
+        _write_one(clip, videos)
+    with listed.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *(_row(clip) for clip in clips)])
+    manifest("table", listed, out=dataset)
+    fetch(dataset, source=[f"{videos.resolve()}/{{video_id}}.mp4"], workers=0)
+    measure(dataset, workers=0)
+    for split in ("train", "test"):
+        select(dataset, split=split)
+        pack(dataset, selection=split)
+    return Dataset(dataset)
+
+
+def make_judge(folder: Path, seeds: Sequence[int] = OTHER_WORLDS) -> Path:
+    """A judge of the eight classes, fitted on other worlds; one that is there is kept."""
+    if (folder / "config.json").is_file():
+        return folder
+    seen, heard, labels = [], [], []
+    for seed in seeds:
+        for number, clip in enumerate(make_world(seed).good):
+            wave_CT, frames, rate_hz = synthesise(clip)
+            rng = np.random.default_rng([seed, number])
+            begin = round(clip.start_s * RATE_HZ)
+            wave_T = soxr.resample(wave_CT.mean(axis=0)[begin : begin + round(CLIP_S * RATE_HZ)], RATE_HZ, JUDGED_HZ)
+            inside = frames[round(clip.start_s * rate_hz) : round((clip.start_s + CLIP_S) * rate_hz)]
+            for _ in range(MOMENTS):
+                start = int(rng.integers(len(wave_T) - 3 * JUDGED_HZ))
+                heard.append(torch.from_numpy(np.float32(wave_T[start : start + 3 * JUDGED_HZ])))
+                seen.append(inside[int(rng.integers(len(inside)))])
+                labels.append(clip.label)
+    config = SoundPictureConfig(labels=tuple(sorted(set(labels))))
+    return save_judge(fit_judge(seen, heard, labels, config=config), config, folder)
+
+
+def by_words(dataset: Dataset, run: Path, judge: Path, *, steps: int, guidance: float) -> dict[str, float]:
+    """AIC of what the text-to-image model makes of the labels of the held-out clips in words."""
+    from diffusers import StableDiffusionPipeline
+
+    shards = open_shards(dataset, "test")
+    labels = [label_of(shards, number) for number in range(len(shards))]
+    pipeline = StableDiffusionPipeline.from_pretrained(str(run / "model"), low_cpu_mem_usage=False)
+    pipeline.set_progress_bar_config(disable=True)
+    made: list[Any] = []
+    for first in range(0, len(labels), 8):
+        part = labels[first : first + 8]
+        generators = [torch.Generator().manual_seed(first + row) for row in range(len(part))]
+        prompts = [PROMPT.replace(PLACE, label) for label in part]
+        found = pipeline(prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
+        made += [np.asarray(picture) for picture in found.images]
+    seen = SoundPictureJudge.from_pretrained(judge).classes_seen(made)
+    return {"aic": float(np.mean([one == other for one, other in zip(seen, labels, strict=True)]))}
+
+
+def evidence(
+    folder: Path, *, seeds: Sequence[int] = (0,), clips: int | None = None, steps: int = 25, guidance: float = 3.0
+) -> list[PicturesJudged]:
+    """All of it; run again, it goes on where it stopped."""
+    dataset = make_dataset(folder)
+    runs = dataset.folder("runs")
+    for recipe in ("pictures-tiny", "beats-tiny"):
+        train(recipe, data=[str(dataset.path)])
+    judge = make_judge(folder / "judge")
+    words = by_words(dataset, runs / "pictures-tiny", judge, steps=steps, guidance=guidance)
+    print(f"by the label in words: AIC {100 * words['aic']:.1f} %")
+    found = []
+    for seed in seeds:
+        run = runs / f"audiotoken-tiny-{seed}"
+        parts = Parts(pictures=str(runs / "pictures-tiny"), listener=str(runs / "beats-tiny"))
+        train("audiotoken-tiny", data=[str(dataset.path)], seed=seed, clips=clips, out=run, parts=parts)
+        judged = pictures(
+            run, real=f"{dataset.path}@test", judge=[f"own:{judge}"], steps=steps, guidance=guidance, seed=seed
+        )
+        print(judged)
+        found.append(judged)
+    result = {"by_words": words, "seeds": {seed: one.as_dict() for seed, one in zip(seeds, found, strict=True)}}
+    (folder / "result.json").write_text(json.dumps(result, indent=1, ensure_ascii=False))
+    return found
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for everything")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs of AudioToken")
+    parser.add_argument("--clips", type=int, help="clips seen by a run of AudioToken")
+    given = parser.parse_args()
+    evidence(given.out, seeds=given.seeds, clips=given.clips)
