@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from curation.annotated import ANNOTATED
 from curation.current import FETCH_OF, current_sql, variants
 from curation.dataset import Dataset
 from curation.duplicates.found import covered_sql
 from curation.errors import ArgumentError
+from curation.selections.without import Without
 from curation.views import quoted
 
 SPLIT_RANKS: dict[str, int] = {"train": 0, "val": 1, "test": 2}
@@ -161,6 +163,7 @@ class Asked:
         by: Expression, the higher the better; given with `best_clips`.
         using: Stage -> label, where several variants stand side by side.
         guards: Names of the guards.
+        without: Lists of videos and clips that are left out.
         covered: Which clips the view `duplicates` is of; None: there is no such view, and equal samples are duplicates.
     """
 
@@ -172,6 +175,7 @@ class Asked:
     by: str | None = None
     using: Mapping[str, str]
     guards: Sequence[str] = ()
+    without: Sequence[Without] = ()
     covered: Mapping[str, Any] | None = None
 
 
@@ -192,6 +196,10 @@ def judge(connection: duckdb.DuckDBPyConnection, dataset: Dataset, asked: Asked)
     divide_safely(connection)
     conditions: list[tuple[str, str | None, str]] = [("WHERE", None, asked.where)] if asked.where else []
     conditions += [("RULE", name, where) for name, where in asked.rules]
+    if asked.without:
+        connection.register("without_rows", pa.concat_tables([one.table() for one in asked.without]))
+        connection.execute("CREATE TEMP TABLE without AS SELECT * FROM without_rows")
+        conditions += [("RULE", one.name, one.condition()) for one in asked.without]
     texts = [text for _, _, text in conditions] + [asked.by or ""]
     joined = joined_sql(connection, dataset, asked.using, texts)
     execute(connection, DESCRIBED.format(captions=asked.captions), f"the query for captions {asked.captions!r}")

@@ -31,6 +31,7 @@ from curation.names import plain_name
 from curation.schema import SCHEMA_VERSION, TEXTS, column, table
 from curation.selections.judging import ALWAYS, SPLIT_RANKS, Asked, judge
 from curation.selections.rules import RULES
+from curation.selections.without import Without
 from curation.streaming import write_query
 from curation.tables import write_bytes
 
@@ -54,7 +55,8 @@ REASONS: dict[Reason, str] = {
     Reason.PENDING: "a stage has not finished with the clip; `refused_by` is the stage",
     Reason.SPLIT: "the clip belongs to another split; `refused_by` is that split",
     Reason.WHERE: "the condition is false or null for the clip",
-    Reason.RULE: "a named rule is false or null for the clip; `refused_by` is the rule",
+    Reason.RULE: "a named rule is false or null for the clip, or a list of what is left out names it; `refused_by` is "
+    "the rule or the list",
     Reason.GUARD: "the clip shares time with an evaluation list; `refused_by` is the list",
     Reason.DUPLICATE_OF_EVALUATION: "its sound is in a stricter split or an evaluation list; `refused_by` is that "
     "clip, or `<guard>/<sound>`",
@@ -76,9 +78,9 @@ SELECTION = table(
     column(
         "transcript", pa.string(), "what is said, by the first list that has it; of a video, only of its single clip"
     ),
+    column("types", TEXTS, "what it trains, by all lists that say so of it or its video, sorted; none: anything"),
     column("lists", TEXTS, "the lists that name the clip or its video, sorted"),
     column("platform", pa.string(), "platform of its video"),
-    column("types", TEXTS, "what it trains, by all lists that say so of it or its video, sorted; none: anything"),
     column("video_id", pa.string(), "its video's id there"),
     column("url", pa.string(), "address of its video, for platform `url`, without user and password"),
     column("start_ms", pa.int64(), "start in the video, ms"),
@@ -137,17 +139,22 @@ class Choice:
         by: SQL expression over the same tables as `where`, the higher the better, null ranks nowhere; given with
             `best_clips`. Source: V2M keeps its 20,000 best by audio-visual agreement.
         using: Stage -> label, for stages that ran in several variants.
+        without: Lists of videos and clips that are left out.
 
     Raises:
-        ArgumentError: `best_clips` and `by` do not come together, or `best_clips` is below 1.
+        ArgumentError: Two lists have one name, `best_clips` and `by` do not come together, or `best_clips` is below 1.
     """
 
     duplicates: str | None = None
     best_clips: int | None = None
     by: str | None = None
     using: Mapping[str, str] = field(default_factory=dict)
+    without: Sequence[Without] = ()
 
     def __post_init__(self) -> None:
+        names = [one.name for one in self.without]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ArgumentError(f"--without has two lists {twice[0]!r}: rename one, the name says what refused a clip")
         if (self.best_clips is None) != (self.by is None):
             raise ArgumentError(f"--best {self.best_clips} and --by {self.by!r} go together: so many, and by what")
         if self.best_clips is not None and self.best_clips < 1:
@@ -202,6 +209,7 @@ def select(
         by=choice.by,
         using=choice.using,
         guards=guards,
+        without=choice.without,
     )
     settings = {"split": split, "captions_sql": captions_sql, **_settings(dataset, asked, choice)}
     lock = dataset.folder("locks") / f"select-{name}.lock"
@@ -255,6 +263,7 @@ def _settings(dataset: Dataset, asked: Asked, choice: Choice) -> dict[str, Any]:
         "best_clips": choice.best_clips,
         "by": choice.by,
         "using": dict(choice.using),
+        **({"without": {one.name: one.sha256 for one in choice.without}} if choice.without else {}),
     }
 
 

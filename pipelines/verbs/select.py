@@ -1,5 +1,6 @@
 """`foundsound select`: which clips are in, and for every other one why not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.selections.selection import Choice, SelectionReport
 from curation.selections.selection import select as select_clips
+from curation.selections.without import Without
 from pipelines.verbs.result import codes_text
 
 
@@ -56,6 +58,7 @@ def select(
     by: str | None = None,
     using: Annotated[str, Parameter(name="--using")] = "",
     captions: str | None = None,
+    without: Annotated[Sequence[Path], Parameter(name="--without")] = (),
 ) -> SelectResult:
     """Write a selection: clips of one split that fulfil conditions, are no duplicates and touch no evaluation list.
 
@@ -74,6 +77,8 @@ def select(
         using: STAGE=LABEL, separated by commas, for stages that ran in several variants, as tag=mn10.
         captions: Rule for captions: a SQL condition over their scores, as 'clap > 0.3 AND hedges = 0', or `clean`; all
             of the best kind when not given. A clip without any stays.
+        without: A file of ids of videos or clips that are left out, a line each or a JSON array; may be given several
+            times: the unmatched and low-quality lists of publications.
     """
     opened = Dataset(dataset)
     rule = checked_rule(opened, captions) if captions else None
@@ -85,6 +90,12 @@ def select(
         guards=_listed(guard),
         rules=_listed(rules),
         captions_sql=choose(candidates_sql(opened), rule),
-        choice=Choice(duplicates=duplicates, best_clips=best, by=by, using=_using(_listed(using))),
+        choice=Choice(
+            duplicates=duplicates,
+            best_clips=best,
+            by=by,
+            using=_using(_listed(using)),
+            without=[Without.read(file) for file in without],
+        ),
     )
     return SelectResult(report)
