@@ -29,6 +29,7 @@ class Prompt:
 
     Args:
         text: What is to be heard; empty: nothing is said.
+        transcript: What is said in it, in words; empty: nothing is told.
         video: A video to make the sound for.
         image: A picture to make it for.
         audio: A sound that it should be like, or, with spans to fill, that is kept elsewhere.
@@ -38,6 +39,7 @@ class Prompt:
     """
 
     text: str = ""
+    transcript: str = ""
     video: Path | None = None
     image: Path | None = None
     audio: Path | None = None
@@ -46,7 +48,7 @@ class Prompt:
     clip: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.text.strip() and not any(getattr(self, name) for name in MEDIA):
+        if not (self.text + self.transcript).strip() and not any(getattr(self, name) for name in MEDIA):
             raise ArgumentError("a prompt says nothing: give it text, video, image, audio or music")
         for first, second in (("video", "image"), ("audio", "music")):
             if getattr(self, first) and getattr(self, second):
@@ -54,10 +56,11 @@ class Prompt:
         for name in MEDIA:
             if (path := getattr(self, name)) is not None and not path.is_file():
                 raise ArgumentError(f"there is no {name} {path}")
-        try:
-            self.text.encode()
-        except UnicodeEncodeError as error:
-            raise ArgumentError(f"the text {self.text!r} is not Unicode: {error}") from error
+        for text in (self.text, self.transcript):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ArgumentError(f"the text {text!r} is not Unicode: {error}") from error
         if self.seed is not None and self.seed < 0:
             raise ArgumentError(f"the seed of a prompt is {self.seed}: it cannot be negative")
 
@@ -65,7 +68,8 @@ class Prompt:
         """What decides the sound, for naming it: media by their content."""
         named = {name: getattr(self, name) for name in MEDIA}
         sums = {f"{name}_sha256": file_sha256(path) if path is not None else None for name, path in named.items()}
-        return {"text": self.text, **sums, **({} if self.clip is None else {"clip": self.clip})}
+        more = {"transcript": self.transcript or None, "clip": self.clip}
+        return {"text": self.text, **sums, **{name: value for name, value in more.items() if value is not None}}
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -103,12 +107,13 @@ def _prompt(row: Mapping[str, Any], folder: Path) -> Prompt:
     if unknown := [str(name) for name in row if name not in known]:
         raise ArgumentError(f"unknown fields {', '.join(unknown)}: choose of {', '.join(known)}")
     given = {name: value for name, value in row.items() if value not in (None, "")}
-    for name in ("text", "clip"):
+    for name in ("text", "transcript", "clip"):
         if not isinstance(given.get(name, ""), str):
             raise ArgumentError(f"{name} is {given[name]!r}: it must be a string")
     media = {name: folder / str(given[name]) for name in MEDIA if name in given}
     return Prompt(
         text=given.get("text", ""),
+        transcript=given.get("transcript", ""),
         video=media.get("video"),
         image=media.get("image"),
         audio=media.get("audio"),

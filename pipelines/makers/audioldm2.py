@@ -1,4 +1,4 @@
-"""AudioLDM 2 makes sounds of words, or goes on from the beginning of a sound in the language of audio."""
+"""AudioLDM 2 makes sounds of words, speaks, or goes on from the beginning of a sound in the language of audio."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,11 @@ import torch
 
 from curation.errors import ArgumentError
 from models.audioldm2 import AudioLDM2
+from models.audioldm2.phonemes import Spoken
 from pipelines.makers.maker import How, Made, OnStep, Seed, System
 from pipelines.prompts import Media, Prompt
 from pipelines.wiring.devices import device_name
+from pipelines.wiring.phonemes import Pronouncer
 
 
 class AudioLdm2Maker:
@@ -36,7 +38,7 @@ class AudioLdm2Maker:
         sounds = [media.of(prompt, "audio") for prompt in prompts]
         try:
             waves_BCT = self.model.generate(
-                [prompt.text for prompt in prompts],
+                self._told(prompts),
                 audio=[None if wave_CT is None else torch.from_numpy(wave_CT[0]) for wave_CT in sounds],
                 seconds=how.seconds,
                 steps=how.steps,
@@ -49,6 +51,13 @@ class AudioLdm2Maker:
             raise ArgumentError(str(error)) from error
         return list(np.asarray(waves_BCT.numpy(), np.float32))
 
+    def _told(self, prompts: Sequence[Prompt]) -> list[str | Spoken]:
+        """Texts, and where something is said how it is pronounced."""
+        ipas = Pronouncer().of([prompt.transcript for prompt in prompts])
+        return [
+            Spoken(text=one.text, phonemes=ipa) if ipa else one.text for one, ipa in zip(prompts, ipas, strict=True)
+        ]
+
 
 def _load(run: Path) -> AudioLdm2Maker:
     return AudioLdm2Maker(AudioLDM2.from_pretrained(run, device=device_name()))
@@ -58,6 +67,6 @@ SYSTEM = System(
     weights=("unet/*.safetensors", "language_model/*.safetensors", "vae/*.safetensors"),
     load=_load,
     media=frozenset({"audio"}),
-    options=frozenset({"candidates"}),
+    options=frozenset({"candidates", "transcript"}),
     usual=How(seconds=4.0, steps=50, guidance=3.5),
 )

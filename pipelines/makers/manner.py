@@ -22,7 +22,9 @@ class Manner:
     """What is rarely said about how something is made.
 
     Args:
-        prompts: JSONL or CSV with a prompt a line, of text, video, image, audio, music and seed.
+        prompts: JSONL or CSV with a prompt a line, of text, transcript, video, image, audio, music and seed.
+        transcript: What is said, in words, by a model of speech (AudioLDM 2); may be given several times, each with
+            the text of its place or with the only one.
         music: A sound file; what is made goes on from there.
         go_on: A sound file that is kept, and that goes on until --seconds.
         fill: A span of --audio that is made anew while the rest is kept, in s, as 1.5-3; again for each further span.
@@ -38,6 +40,7 @@ class Manner:
     """
 
     prompts: Path | None = None
+    transcript: tuple[str, ...] = ()
     music: Path | None = None
     go_on: Annotated[Path | None, Parameter(name="--continue")] = None
     fill: tuple[str, ...] = ()
@@ -90,7 +93,9 @@ class Manner:
         Raises:
             ArgumentError: The index is none.
         """
-        decides = {name: value for name, value in self.changed().items() if name not in GENERAL | {"music"}}
+        decides = {
+            name: value for name, value in self.changed().items() if name not in GENERAL | {"music", "transcript"}
+        }
         if decides.pop("go_on", None) is not None:
             decides["continues"] = True
         if (index := decides.pop("index", None)) is not None:

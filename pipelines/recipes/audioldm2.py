@@ -1,4 +1,4 @@
-"""The recipes `audioldm2-tiny`, `-base` and `-large`: AudioLDM 2 at sizes from a CPU core to GPUs.
+"""The recipes `audioldm2-tiny`, `-base`, `-large`, and `-speech-tiny`, `-speech-base`: AudioLDM 2, from a CPU to GPUs.
 
 What its frozen encoders say of clips is encoded once: the language of audio by an AudioMAE, captions by a T5, and their
 vectors by a CLAP. With `--start` a trained model, or a folder of diffusers' pipeline, is trained further.
@@ -6,7 +6,6 @@ vectors by a CLAP. With `--start` a trained model, or a folder of diffusers' pip
 
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,14 +19,12 @@ from curation.tables import TEMPORARY
 from models.audioldm2 import AudioLDM2
 from models.audioldm2.conditioning import FrozenEncoders
 from models.audioldm2.generate import Hearing
+from models.audioldm2.phonemes import PHONEMES
 from models.audioldm2.recipes import (
     RUN_MODEL,
     AudioLdm2Recipe,
     Frozen,
     Widths,
-    audioldm2_base,
-    audioldm2_large,
-    audioldm2_tiny,
     train_audioldm2,
 )
 from models.audioldm2.saved import model_in
@@ -37,15 +34,19 @@ from models.codecs.mel_vae import MelVaeCodec
 from models.codecs.oobleck import DIFFUSERS_STEM
 from models.encoders.clap import ClapEncoder
 from models.encoders.word_t5 import save_word_t5
+from models.training.averaged import RowsAt
 from models.training.world import World
 from models.weights import safetensors_paths, sha256_of_files
+from pipelines.recipes.audioldm2_sizes import BASE, LARGE, SPEECH_BASE, SPEECH_TINY, TINY, Size
 from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
 from pipelines.recipes.options import RunOptions
+from pipelines.recipes.pronounced import pronounced, require_transcripts
 from pipelines.runner import Job, run
 from pipelines.training.board import watching
 from pipelines.wiring.devices import UNLOADABLE, device_name
 from pipelines.wiring.embedders import embed_text_stage
-from pipelines.wiring.language_of_audio import LOA_FACTOR, load_audiomae
+from pipelines.wiring.language_of_audio import load_audiomae
+from pipelines.wiring.phonemes import Pronouncer
 from pipelines.wiring.text_encoders import encode_text_stage, text_source
 
 FRAME_RATE_HZ, FRAME_SIZE_PX = 1.0, 16
@@ -54,41 +55,6 @@ FRAME_RATE_HZ, FRAME_SIZE_PX = 1.0, 16
 TEXTS_AT_ONCE = 256
 JOINT_SHARE = 5
 """One clip of so many is the joint phase's in every recipe."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Size:
-    """A recipe, and what it is trained on unless told otherwise.
-
-    Attributes:
-        name: Of the recipe, and of what clips are encoded to.
-        recipe: From the widths of its parts, the length of the run and the seed.
-        seconds: Length of a sample, s.
-        codec: By name; None: the dataset's own mel-vae-tiny.
-        clap: By name; None: the dataset's own clap-tiny.
-        text_encoder: By name; None: a T5 of the words of its captions.
-        listener: By name; None: the dataset's own audiomae-tiny.
-    """
-
-    name: str
-    recipe: Callable[..., AudioLdm2Recipe]
-    seconds: float
-    codec: str | None = None
-    clap: str | None = None
-    text_encoder: str | None = None
-    listener: str | None = None
-
-
-TINY = Size(name="audioldm2-tiny", recipe=audioldm2_tiny, seconds=4.0)
-_PUBLISHED = {
-    "seconds": 10.24,
-    "codec": "cvssp/audioldm2",
-    "clap": "laion/clap-htsat-unfused",
-    "text_encoder": "google/flan-t5-large",
-    "listener": "hance-ai/audiomae",
-}
-BASE = Size(name="audioldm2-base", recipe=audioldm2_base, **_PUBLISHED)  # type: ignore[arg-type]
-LARGE = Size(name="audioldm2-large", recipe=audioldm2_large, **_PUBLISHED)  # type: ignore[arg-type]
 
 
 def train_audioldm2_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -104,6 +70,16 @@ def train_audioldm2_base(dataset: Dataset, folder: Path, options: RunOptions) ->
 def train_audioldm2_large(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Train or go on with `audioldm2-large`; see `train_size`."""
     return train_size(LARGE, dataset, folder, options)
+
+
+def train_audioldm2_speech_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
+    """Train or go on with `audioldm2-speech-tiny`; see `train_size`."""
+    return train_size(SPEECH_TINY, dataset, folder, options)
+
+
+def train_audioldm2_speech_base(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
+    """Train or go on with `audioldm2-speech-base`; see `train_size`."""
+    return train_size(SPEECH_BASE, dataset, folder, options)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,19 +125,24 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     parts = _sources(size, dataset, data, folder, options, world)
     codec = _codec(parts.codec, world)
     seconds = _seconds(size, options, parts, codec)
-    frozen = _frozen(parts, codec, seconds, data, world)
+    frozen = _frozen(parts, codec, Hearing(window_s=seconds, factor=size.factor), data, world)
+    _check_speech(size, data, parts.start)
     recipe = _recipe(size, options, _widths(codec, frozen, seconds), goes_on=parts.start is not None)
     encoding, extras = _encoding(size, parts), _extras(size, data, parts.clap, world)
     samples = latent_samples(data, encoding, seconds=[seconds], world=world, extras=extras)
-    extras = Extras(said=extras.said, heard=size.name)
+    identity = data_identity(data, seconds=seconds, extras=Extras(said=extras.said, heard=size.name))
+    batch_at: RowsAt = batches_of(samples, samples.plan(batch_size=recipe.batch_clips, seed=options.seed))
+    if size.is_speech:
+        pronouncer = Pronouncer()
+        batch_at, identity = pronounced(batch_at, pronouncer), {**identity, "phonemes": pronouncer.identity()}
     last: dict[str, float] = {}
     with watching(folder, options, world, total=recipe.total_clips, last=last) as watchers:
         model = train_audioldm2(
             recipe,
-            batches_of(samples, samples.plan(batch_size=recipe.batch_clips, seed=options.seed)),
+            batch_at,
             frozen=frozen,
             folder=folder,
-            data=data_identity(data, seconds=seconds, extras=extras),
+            data=identity,
             world=world,
             execution=options.execution,
             watchers=watchers,
@@ -169,6 +150,22 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     if model is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
     return {"clips": len(samples), "too_short": samples.too_short, **last}
+
+
+def _check_speech(size: Size, data: tuple[Source, ...], start: AudioLDM2 | None) -> None:
+    """Sees that what is told of speech is there, and that a model which is trained further is told it or not.
+
+    Raises:
+        ArgumentError: Which does not fit.
+    """
+    if size.is_speech:
+        require_transcripts(data)
+    if start is None:
+        return
+    is_told = any(one.name == PHONEMES for one in start.network.language.config.streams)
+    if is_told != size.is_speech:
+        kind = "a model of speech" if is_told else "no model of speech"
+        raise ArgumentError(f"--start is {kind}: {size.name} cannot train it further")
 
 
 def _recipe(size: Size, options: RunOptions, widths: Widths, *, goes_on: bool) -> AudioLdm2Recipe:
@@ -193,7 +190,7 @@ def _sources(
     asked = {
         "mel-vae-tiny": ("--codec", options.codec or size.codec),
         "clap-tiny": ("--clap", options.clap or size.clap),
-        "audiomae-tiny": ("--listener", options.listener or size.listener),
+        size.own_listener: ("--listener", options.listener or size.listener),
     }
     found, missing = {}, []
     for recipe, (option, given) in asked.items():
@@ -213,7 +210,7 @@ def _sources(
     source = text_source(text)
     if source.kind != "t5":
         raise ArgumentError(f"{size.name} reads the tokens of a T5, and {text} is a {source.kind}; give a T5")
-    return Sources(codec=found["mel-vae-tiny"], clap=found["clap-tiny"], text=source, listener=found["audiomae-tiny"])
+    return Sources(codec=found["mel-vae-tiny"], clap=found["clap-tiny"], text=source, listener=found[size.own_listener])
 
 
 def _save_words(data: tuple[Source, ...], folder: Path) -> None:
@@ -300,7 +297,7 @@ def _seconds(size: Size, options: RunOptions, parts: Sources, codec: MelVaeCodec
     return math.floor(round(seconds * codec.latent_rate_hz, 6)) / codec.latent_rate_hz
 
 
-def _frozen(parts: Sources, codec: MelVaeCodec, seconds: float, data: tuple[Source, ...], world: World) -> Frozen:
+def _frozen(parts: Sources, codec: MelVaeCodec, hearing: Hearing, data: tuple[Source, ...], world: World) -> Frozen:
     """What is not trained, loaded."""
     start = parts.start
     if start is not None:
@@ -312,7 +309,6 @@ def _frozen(parts: Sources, codec: MelVaeCodec, seconds: float, data: tuple[Sour
             load_audiomae(parts.listener, str(world.device)),
             device=world.device,
         )
-        hearing = Hearing(window_s=seconds, factor=LOA_FACTOR)
     assert encoders.listener is not None
     text = encode_text_stage(data[0].dataset, parts.text, called="text").encoder
     identity = {"clap": encoders.clap.identity(), "listener": encoders.listener.identity(), "text": dict(text)}
@@ -344,19 +340,19 @@ def _encoding(size: Size, parts: Sources) -> Encoding:
         frame_size_px=FRAME_SIZE_PX,
         text=parts.text,
         listener=parts.listener,
-        loa_factor=LOA_FACTOR if parts.start is None else parts.start.hearing.factor,
+        loa_factor=size.factor if parts.start is None else parts.start.hearing.factor,
     )
 
 
 def _extras(size: Size, data: tuple[Source, ...], clap: str, world: World) -> Extras:
-    """What samples have beside latents: the CLAP vector of their text, which is made if need be."""
+    """What samples have beside latents: the CLAP vector of their text, made if need be, and for speech what is said."""
     if world.is_first:
         for source in data:
             stage = embed_text_stage(source.dataset, clap, called=size.name)
             queue = partial(source.dataset.pending, stage)
             run(source.dataset, Job(stage=stage, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
     world.wait()
-    return Extras(said=size.name)
+    return Extras(said=size.name, transcript=size.is_speech)
 
 
 def _model_of(name_or_path: str | None) -> str | None:

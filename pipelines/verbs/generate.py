@@ -132,15 +132,28 @@ def _asked(text: list[str] | None, media: tuple[Path | None, ...], manner: Manne
     """The prompts of a call; `media` are its video, image, audio and music."""
     video, image, audio, music = media
     if manner.prompts is None:
-        if not text and not any(media):
-            raise ArgumentError("give --text, --video, --image, --audio, --music, --continue or --prompts")
-        return [Prompt(text=one, video=video, image=image, audio=audio, music=music) for one in text or [""]]
-    if text or any(media):
+        if not text and not manner.transcript and not any(media):
+            raise ArgumentError(
+                "give --text, --transcript, --video, --image, --audio, --music, --continue or --prompts"
+            )
+        return [
+            Prompt(text=one, transcript=said, video=video, image=image, audio=audio, music=music)
+            for one, said in _beside(text or [""], manner.transcript or ("",))
+        ]
+    if text or manner.transcript or any(media):
         raise ArgumentError("--prompts names all prompts: give neither text nor media beside it")
     found = read_prompts(manner.prompts)
     if manner.fill and any(one.audio is None for one in found):
         raise ArgumentError(f"--fill needs audio in every prompt of {manner.prompts}")
     return found
+
+
+def _beside(texts: Sequence[str], said: Sequence[str]) -> list[tuple[str, str]]:
+    """Each text with what is said; where there is one of either, it goes with all of the others."""
+    if len(texts) != len(said) and 1 not in (len(texts), len(said)):
+        raise ArgumentError(f"{len(texts)} --text and {len(said)} --transcript: give as many, or one of either")
+    count = max(len(texts), len(said))
+    return [(texts[number % len(texts)], said[number % len(said)]) for number in range(count)]
 
 
 def generate(

@@ -13,8 +13,14 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, FoundsoundError, LockedError, StoppedError
 from curation.samples import Source
 from models.training.execution import Execution
-from pipelines.recipes.audioldm2 import train_audioldm2_base, train_audioldm2_large, train_audioldm2_tiny
-from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_tiny
+from pipelines.recipes.audioldm2 import (
+    train_audioldm2_base,
+    train_audioldm2_large,
+    train_audioldm2_speech_base,
+    train_audioldm2_speech_tiny,
+    train_audioldm2_tiny,
+)
+from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_speech_tiny, train_audiomae_tiny
 from pipelines.recipes.audiotoken import train_audiotoken_base, train_audiotoken_tiny
 from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
 from pipelines.recipes.beats import train_beats_tiny
@@ -33,6 +39,7 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "audiox-base": train_audiox_base,
     "clap-tiny": train_clap_tiny,
     "audiomae-tiny": train_audiomae_tiny,
+    "audiomae-speech-tiny": train_audiomae_speech_tiny,
     "audiomae-base": train_audiomae_base,
     "codec-tiny": train_codec_tiny,
     "codec-44k": train_codec_44k,
@@ -47,6 +54,8 @@ RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
     "audioldm2-tiny": train_audioldm2_tiny,
     "audioldm2-base": train_audioldm2_base,
     "audioldm2-large": train_audioldm2_large,
+    "audioldm2-speech-tiny": train_audioldm2_speech_tiny,
+    "audioldm2-speech-base": train_audioldm2_speech_base,
 }
 
 
@@ -56,6 +65,7 @@ RecipeName = Literal[
     "audiox-base",
     "clap-tiny",
     "audiomae-tiny",
+    "audiomae-speech-tiny",
     "audiomae-base",
     "codec-tiny",
     "codec-44k",
@@ -70,6 +80,8 @@ RecipeName = Literal[
     "audioldm2-tiny",
     "audioldm2-base",
     "audioldm2-large",
+    "audioldm2-speech-tiny",
+    "audioldm2-speech-base",
 ]
 
 
@@ -194,7 +206,8 @@ def train(
             learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms; or
             audiotoken-tiny or -base, pictures from sounds, with beats-tiny and pictures-tiny for data sets without
             published weights; or re-audioldm-tiny, -small or -large, sounds from words and the clips nearest to them;
-            or audioldm2-tiny, -base or -large, sounds from words by way of the language of audio.
+            or audioldm2-tiny, -base or -large, sounds from words by way of the language of audio, and
+            audioldm2-speech-tiny or -base, which say transcripts (eSpeak NG says how).
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as
             --data vgg:0.3 --data 'v2m@music:0.7?tag.music_ratio > 0.5'.
         generation: Name of its shards, where `data` names none.

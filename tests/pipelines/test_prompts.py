@@ -38,6 +38,13 @@ def test_jsonl_and_csv_say_the_same(folder: Path) -> None:
         assert read_prompts(folder / name) == expected
 
 
+def test_what_is_said_is_part_of_a_prompt_and_of_its_name(folder: Path) -> None:
+    (folder / "a.jsonl").write_text('{"transcript": "seven"}\n{"text": "a man", "transcript": "one"}\n')
+    expected = [Prompt(transcript="seven"), Prompt(text="a man", transcript="one")]
+    assert read_prompts(folder / "a.jsonl") == expected
+    assert expected[1].identity() == {**Prompt(text="a man").identity(), "transcript": "one"}
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
@@ -48,6 +55,8 @@ def test_jsonl_and_csv_say_the_same(folder: Path) -> None:
         ("a.jsonl", '{"text": "rain"\n', "cannot be read as prompts"),
         ("a.jsonl", "[1]\n", "prompt 1: .* no object"),
         ("a.jsonl", '{"text": 3}\n', "text is 3"),
+        ("a.jsonl", '{"transcript": ["x"]}\n', r"transcript is \['x'\]: it must be a string"),
+        ("a.jsonl", '{"transcript": "\\ud800"}\n', "prompt 1: .*is not Unicode"),
         ("a.csv", "text,seed\nrain,soon\n", "prompt 1: invalid literal"),
         ("a.jsonl", '{"text": "rain", "seed": Infinity}\n', "prompt 1: seed is inf"),
         ("a.jsonl", '{"text": "rain", "seed": 1.5}\n', r"prompt 1: seed is 1\.5"),

@@ -47,6 +47,8 @@ PLAIN = System(weights=("*.safetensors",), load=nothing)  # type: ignore[arg-typ
         ({"text": "rain"}, {"candidates": 3}, "knows no --candidates"),
         ({"text": "rain"}, {"go_on": Path("a.wav")}, "knows no --continue"),
         ({"audio": "here"}, {}, "takes no --audio"),
+        ({"text": "a man", "transcript": "one"}, {}, "takes no --transcript"),
+        ({"text": "a man"}, {"transcript": ("one",)}, "knows no --transcript"),
     ],
 )
 def test_what_a_system_has_no_use_for_is_refused(prompt: dict, manner: dict, said: str, tmp_path: Path) -> None:
@@ -81,3 +83,7 @@ def test_what_is_not_said_is_as_usual() -> None:
 def test_options_are_named_as_they_are_typed() -> None:
     assert option_of("go_on") == "--continue"
     assert option_of("at_once") == "--at-once"
+
+
+def test_a_model_of_speech_is_known_by_its_own_file(tmp_path: Path) -> None:
+    assert name_of(folder(tmp_path / "spoken", model__foundsound={"system": SYSTEMS[-1]})) == SYSTEMS[-1]

@@ -138,6 +138,9 @@ def test_prompts_of_a_file(run: Path, media: Path, tmp_path: Path) -> None:
         ({"audio": Path("a.wav"), "seconds": 2.0, "manner": Manner(fill=("2-3",))}, "--fill begins at 2 s"),
         ({"text": ["rain"], "manner": Manner(guide=("smell=3",))}, "smell=3"),
         ({"text": ["rain"], "manner": Manner(prompts=Path("a.csv"))}, "--prompts names all prompts"),
+        ({"manner": Manner(prompts=Path("a.csv"), transcript=("one",))}, "--prompts names all prompts"),
+        ({"text": ["a", "b"], "manner": Manner(transcript=("1", "2", "3"))}, "2 --text and 3 --transcript"),
+        ({"text": ["rain"], "manner": Manner(transcript=("one",))}, "audiox knows no --transcript"),
     ],
 )
 def test_calls_that_make_no_sense_are_refused(run: Path, given: dict, said: str, tmp_path: Path) -> None:
