@@ -21,7 +21,7 @@ WHERE cut.state = 'done' AND (caption.audio_sha256 IS NULL OR caption.audio_sha2
 """A caption of a sound that was cut anew since then is about another file, and left out."""
 
 _SCORED = """
-SELECT made.clip_id, made.text, made.source, {scores}
+SELECT made.clip_id, made.text, made.source, made.captions, made.candidate, {scores}
 FROM ({made}) AS made LEFT JOIN (
     SELECT key, label, unnest(candidates) AS scores FROM score WHERE state = 'done'
 ) AS scored ON scored.key = made.clip_id AND scored.label = made.captions
@@ -35,12 +35,15 @@ RANKS: tuple[tuple[str, str], ...] = (
 )
 """Beginning of a source and what it means, the best first."""
 
+BROKEN = 0xFFFD
+"""The character that stands in a text for one that could not be read."""
+
 CLEAN = (
     "hedges = 0 AND repetition <= 0.3 AND quoted_words = 0 AND coalesce(told_words, 0) = 0 AND english_margin > -1.3 "
-    "AND words BETWEEN 3 AND 60"
+    f"AND words BETWEEN 3 AND 60 AND NOT contains(text, chr({BROKEN}))"
 )
-"""A model's sentence that does not guess, refuse, stammer, tell what is said or change the language. Source: ours; of
-Clotho's captions by people 99.8 % pass. Scores of older datasets have no `told_words`."""
+"""A model's sentence that does not guess, refuse, stammer, tell what is said or change the language, and is whole.
+Source: ours; of Clotho's captions by people 99.8 % pass. Scores of older datasets have no `told_words`."""
 
 _PEOPLE = "clap IS NULL AND source LIKE 'human:%'"
 
@@ -49,28 +52,49 @@ RULES = {"clean": f"{_PEOPLE} OR {CLEAN}", "confirmed": f"{_PEOPLE} OR {CLEAN} A
 that the tags could confirm and do not; it needs scores with tags."""
 
 
-def candidates_sql(dataset: Dataset) -> str:
-    """A query for every candidate: `clip_id`, `text`, `source`, and its scores (`captioning.score.SCORES`) or nulls.
+PROVENANCE = (
+    *("model", "revision", "weights_sha256", "prompt_sha256", "decoding", "structure", "made_from", "sources"),
+    *("audio_sha256", "heard_s", "video_sha256", "finished_at"),
+)
+"""What `caption` says of where a sentence is from, and when it was made; datasets of older versions lack some."""
 
-    `source` is `human:<list>`, `model:<label of the captions>`, `label` or `tags`. What a list says of a video
-    is said of each of its clips.
+_SCORED_NAMES = tuple(field.name for field in SCORES if field.name != "candidate")
+
+
+def candidates_sql(dataset: Dataset) -> str:
+    """A query for every candidate: `clip_id`, `text`, `source`, `captions`, and its scores or nulls.
+
+    `source` is `human:<list>`, `model:<label of the captions>`, `label` or `tags`; `captions` is that label, null for
+    sentences by people. The scores are those of `captioning.score.SCORES`; `candidate` is the number of the draw. What
+    a list says of a video is said of each of its clips.
 
     Args:
         dataset: Says whether captioners have run, and `score`.
     """
-    none = ", ".join(f"NULL AS {field.name}" for field in SCORES)
+    none = ", ".join(f"NULL AS {name}" for name in _SCORED_NAMES)
     if not (dataset.has_stage("caption") and dataset.has_stage("cut")):
-        return f"SELECT clip_id, text, source, {none} FROM ({HUMAN_CAPTIONS})"
+        return f"SELECT clip_id, text, source, NULL AS captions, NULL AS candidate, {none} FROM ({HUMAN_CAPTIONS})"
     made = _MADE.format(further=further_sql(dataset), made_from=_made_from_sql(dataset))
     if dataset.has_stage("score"):
         stored = {field.name for field in dataset.sql("SELECT candidates FROM score LIMIT 0").schema[0].type.value_type}
         scores = ", ".join(
-            f"{f'scored.scores.{field.name}' if field.name in stored else 'NULL'} AS {field.name}" for field in SCORES
+            f"{f'scored.scores.{name}' if name in stored else 'NULL'} AS {name}" for name in _SCORED_NAMES
         )
         made = _SCORED.format(made=made, scores=scores)
     else:
-        made = f"SELECT clip_id, text, source, {none} FROM ({made})"
+        made = f"SELECT clip_id, text, source, captions, candidate, {none} FROM ({made})"
     return f"SELECT clip_id, text, source FROM ({HUMAN_CAPTIONS}) UNION ALL BY NAME {made}"
+
+
+def provenance_sql(dataset: Dataset) -> str:
+    """A query for where captions are from: `clip_id`, `captions` (their label), and the columns of `PROVENANCE`.
+
+    Args:
+        dataset: Captioners must have run on it.
+    """
+    there = set(dataset.sql("SELECT * FROM caption LIMIT 0").column_names)
+    columns = ", ".join(name if name in there else f"NULL AS {name}" for name in PROVENANCE)
+    return f"SELECT key AS clip_id, label AS captions, {columns} FROM caption WHERE state = 'done'"
 
 
 def further_sql(dataset: Dataset) -> str:
@@ -116,7 +140,7 @@ def checked_rule(dataset: Dataset, rule: str) -> str:
     try:
         dataset.sql(f"SELECT * FROM ({choose(candidates_sql(dataset), rule)}) LIMIT 0")
     except DatasetError as error:
-        names = ", ".join(["text", "source", *(field.name for field in SCORES)])
+        names = ", ".join(["text", "source", "captions", *(field.name for field in SCORES)])
         raise ArgumentError(
             f"--captions {rule!r} is no condition over {names}, nor one of {', '.join(RULES)}"
         ) from error

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from captioning.candidates import candidates_sql, checked_rule, choose
+from captioning.candidates import PROVENANCE, candidates_sql, checked_rule, choose, provenance_sql
 from captioning.score import SCORES
 from curation.annotated import ANNOTATED
 from curation.dataset import Dataset
@@ -34,10 +34,15 @@ WITH shown AS (
 )
 SELECT shown.clip_id, videos.platform, videos.video_id, shown.start_ms, shown.duration_ms,
     coalesce(labelled.labels, []) AS labels, said.source, said.text, chosen.clip_id IS NOT NULL AS chosen,
-    {scores}
+    {scores}{written}
 FROM shown JOIN videos USING (video_key) LEFT JOIN ({candidates}) AS said USING (clip_id)
+{provenance}
 LEFT JOIN labelled USING (clip_id) LEFT JOIN ({chosen}) AS chosen USING (clip_id, source, text)
 ORDER BY {order}, chosen DESC, said.source, said.text"""
+
+_WRITTEN = ", ".join(["", "said.captions", *(f"made.{name}" for name in PROVENANCE)])
+_PROVENANCE = "LEFT JOIN ({made}) AS made ON made.clip_id = shown.clip_id AND made.captions = said.captions"
+"""Where a sentence is from, which stands in files to take along."""
 
 _ASIDE = " UNION SELECT key FROM caption WHERE state = 'set_aside'"
 """Clips of which nothing usable was said, which the page shows, too."""
@@ -97,7 +102,8 @@ def captions(
         rule: As `select --captions`: a SQL condition over the scores, or `clean`; the default rule when not given.
         clip: Show this clip only.
         limit: Clips shown, drawn in an order that stays the same; when not given 10, on a page 60.
-        out: Write all of them to this .csv or .jsonl file instead.
+        out: Write all of them to this .csv or .jsonl file instead, each with its model, revision, weights, prompt,
+            decoding, sound and time.
         page: Write this .html file instead, one that needs no network: sounds to listen to, every candidate with its
             scores, what the rule chose and why the others lost.
         max_mb: What the sounds may add to the page, in megabytes.
@@ -113,6 +119,8 @@ def captions(
         chosen=f"SELECT DISTINCT * FROM ({choose(candidates, checked_rule(opened, rule) if rule else None)})",
         annotated=ANNOTATED,
         scores=", ".join(f"said.{field.name}" for field in SCORES),
+        written=_WRITTEN if out and opened.has_stage("caption") else "",
+        provenance=_PROVENANCE.format(made=provenance_sql(opened)) if out and opened.has_stage("caption") else "",
         aside=_ASIDE if page and opened.has_stage("caption") else "",
         only="AND clips.clip_id = ?" if clip else "",
         first=order.format("clips"),
@@ -120,7 +128,7 @@ def captions(
         limit="" if out or clip else f"LIMIT {limit}",
     )
     with _as_writer(opened, page):
-        rows = opened.sql(query, [clip] if clip else []).to_pylist()
+        rows = [_timed(row) for row in opened.sql(query, [clip] if clip else []).to_pylist()]
         if clip and not rows:
             raise ArgumentError(f"nothing was said of a clip {clip!r} in {opened.path}")
         if out is not None:
@@ -162,13 +170,19 @@ def _write(file: Path, rows: list[Row]) -> None:
             if file.suffix == ".jsonl":
                 text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             else:
-                names = [*COLUMNS, *(field.name for field in SCORES)]
+                names = [*COLUMNS, *(field.name for field in SCORES), "captions", *PROVENANCE]
                 writer = csv.DictWriter(text, names)
                 writer.writeheader()
                 writer.writerows({**row, **_joined(row)} for row in rows)
         publish(temporary, file.resolve())
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _timed(row: Row) -> Row:
+    """The time as text, which JSON can hold."""
+    made_at = row.get("finished_at")
+    return row if made_at is None else {**row, "finished_at": made_at.isoformat()}
 
 
 def _joined(row: Row) -> Row:

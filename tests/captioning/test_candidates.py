@@ -85,6 +85,19 @@ def test_clean_sentences(dataset: Dataset, scores: dict[str, Any], clean: bool) 
     assert (("a", "model:heard") in chosen(dataset, "clean")) is clean
 
 
+def test_a_sentence_with_a_broken_character_is_not_clean(dataset: Dataset) -> None:
+    said(dataset, "heard", {"a": "Rain f\ufffdlls on a roof.", "b": "Rain falls on a roof."})
+    commit(dataset, ScoreMade(), {clip: {"candidates": [GOOD]} for clip in "ab"})
+    assert ("b", "model:heard") in chosen(dataset, "clean")
+    assert ("a", "model:heard") not in chosen(dataset, "clean")
+
+
+def test_a_rule_may_name_the_captions_and_the_draw_without_a_score(dataset: Dataset) -> None:
+    commit(dataset, ScoreMade(), {})
+    assert chosen(dataset, "captions = 'tags' AND candidate = 0") == [("a", "tags"), ("b", "tags")]
+    assert chosen(dataset, "candidate = 1") == []
+
+
 def test_a_confirmed_sentence_repeats_no_label_that_tags_deny(dataset: Dataset) -> None:
     for count, is_chosen in ((0, True), (1, False), (None, False)):
         commit(dataset, ScoreMade(), {"a": {"candidates": [{**GOOD, "contradicted": count}]}})

@@ -2,11 +2,13 @@
 
 import csv
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from captioning.cache import CAPTION_CACHE, AnswerCache
+from captioning.prompt import load_prompt
 from curation.cut import Cut
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
@@ -15,6 +17,7 @@ from curation.keys import video_key
 from curation.stage import Outcome
 from pipelines.verbs.captions import captions
 from pipelines.verbs.forget import forget
+from tests.pipelines.captioned import ANSWERS, LISTENER, captioned
 
 
 @pytest.fixture
@@ -63,6 +66,32 @@ def test_what_is_written_reads_back(folder: Path, tmp_path: Path, suffix: str) -
     assert {row["text"] for row in rows} == {"A dog, barking.", '"Woof"', "In a yard."}
     labels = rows[0]["labels"]
     assert (json.loads(labels) if isinstance(labels, str) else labels) == ["dog"]
+
+
+def test_a_file_says_where_every_sentence_is_from(tmp_path: Path) -> None:
+    dataset = captioned(tmp_path / "dataset")
+    captions(dataset.path, out=tmp_path / "captions.jsonl")
+    captions(dataset.path, out=tmp_path / "captions.csv")
+    rows = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts = [text for first, further in ANSWERS.values() for text in (first, *further)]
+    heard = [row for row in rows if row["captions"] == "listener"]
+    assert sorted(row["text"] for row in heard) == sorted(texts)
+    made = {name: heard[0][name] for name in ("model", "revision", "weights_sha256", "prompt_sha256", "heard_s")}
+    assert made == {
+        "model": LISTENER.model,
+        "revision": LISTENER.revision,
+        "weights_sha256": LISTENER.weights_sha256,
+        "prompt_sha256": load_prompt("sound-v1").sha256,
+        "heard_s": 1.0,
+    }
+    draws = {row["text"]: row["candidate"] for row in heard}
+    assert [draws[text] for text in (ANSWERS["dog"][0], *ANSWERS["dog"][1])] == [0, 1, 2]
+    assert all(datetime.fromisoformat(row["finished_at"]).tzinfo for row in heard)
+    assert {row["model"] for row in rows if row["source"].startswith("human:")} == {None}
+    with (tmp_path / "captions.csv").open(encoding="utf-8", newline="") as text:
+        written = list(csv.DictReader(text))
+    assert [row["weights_sha256"] or None for row in written] == [row["weights_sha256"] for row in rows]
+    assert json.dumps(captions(dataset.path, out=tmp_path / "captions.jsonl").as_dict())
 
 
 def test_another_kind_of_file_and_a_rule_without_scores_are_refused(folder: Path, tmp_path: Path) -> None:
