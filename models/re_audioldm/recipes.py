@@ -121,7 +121,7 @@ def re_audioldm_tiny(
             neighbours=neighbours,
             text_tokens=16,
             width=32,
-            multiples=(1, 2, 4),
+            multiples=(1, 2),
             layers=1,
             norm_groups=16,
         ),
@@ -129,12 +129,12 @@ def re_audioldm_tiny(
         training=TrainSettings(
             seed=seed,
             total_clips=total_clips,
-            schedule=Schedule(peak=1e-3, warmup_clips=min(400, total_clips // 10), decay="cosine", floor=0.05),
-            ema=EmaSettings(halflife_clips=500, rampup_ratio=0.05),
+            schedule=Schedule(peak=2e-3, warmup_clips=min(400, total_clips // 10), decay="cosine", floor=0.05),
+            ema=EmaSettings(halflife_clips=400, rampup_ratio=0.05),
             report_every_clips=400,
             save_every_clips=2_000,
         ),
-        batch_clips=8,
+        batch_clips=4,
     )
 
 

@@ -5,8 +5,9 @@ those of a phone, so that text has the same size everywhere. All text is escaped
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup, escape
 
@@ -250,3 +251,75 @@ def _text(x: float, y: float, text: str, kind: str, anchor: str) -> str:
 def _svg(parts: Sequence[str], height: float, words: str) -> Markup:
     head = f'<svg class="plot" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(words)}">'
     return Markup(head + "".join(parts) + "</svg>")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a plot of levels: its name, and a value at each name of the axis; None where there is none."""
+
+    name: str
+    values: Sequence[float | None]
+
+
+LINE_KINDS = ("done", "aside", "pending")
+"""Colours of lines; more lines are dashed in the same."""
+
+
+def levels(title: str, names: Sequence[str], lines: Sequence[Line], note: str, axes: tuple[str, str]) -> Plot:
+    """Values at names that have an order, a line for each of what is compared, and what the lines are called below.
+
+    Args:
+        title: What is shown.
+        names: Along the axis, at least one.
+        lines: With as many values as there are names; at least one value in all.
+        note: The numbers in one sentence.
+        axes: Names of the axes, that of the names first.
+    """
+    known = [value for line in lines for value in line.values if value is not None]
+    low, high = min([*known, 0.0]), max(known)
+    high = high if high > low else low + 1.0
+    step = (WIDTH - LEFT - RIGHT) / len(names)
+
+    def place(number: int, value: float) -> tuple[float, float]:
+        return LEFT + (number + 0.5) * step, HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
+
+    parts = [_grid_line(place(0, tick)[1], plain_number(tick, high - low)) for tick in nice_ticks(low, high, 4)]
+    parts += [_text(place(n, low)[0], HEIGHT - BOTTOM + 15, name, "tick", "middle") for n, name in enumerate(names)]
+    for row, line in enumerate(lines):
+        parts.append(_line(line, row, place))
+    parts.append(_text(0, 10, axes[1], "axis", "start"))
+    parts.append(_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, axes[0], "axis", "middle"))
+    return Plot(title, _svg(parts, HEIGHT + 16 * len(lines), f"{title}: {note}"), note)
+
+
+def _line(line: Line, row: int, place: Callable[[int, float], tuple[float, float]]) -> str:
+    """One line with its dots, broken where there is no value, and its name below the axes."""
+    kind = LINE_KINDS[row % len(LINE_KINDS)]
+    dashed = ' stroke-dasharray="4 3"' if row >= len(LINE_KINDS) else ""
+    stroke = f'fill="none" stroke="var(--{kind})" stroke-width="2"{dashed}'
+    places = [None if value is None else place(number, value) for number, value in enumerate(line.values)]
+    drawn = []
+    for before, after in pairwise(places):
+        if before is not None and after is not None:
+            drawn.append(f'<path {stroke} d="M{before[0]:.1f},{before[1]:.1f} L{after[0]:.1f},{after[1]:.1f}"/>')
+    drawn += [f'<circle class="{kind}" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3"/>' for at in places if at is not None]
+    y = HEIGHT + 16 * row + 8
+    name = f'<path {stroke} d="M{LEFT},{y} L{LEFT + 24},{y}"/>{_text(LEFT + 30, y + 4, line.name, "name", "start")}'
+    return f"<g><title>{escape(line.name)}</title>{''.join(drawn)}{name}</g>"
+
+
+_ALONE = """
+:root { --paper: #fff; --ink: #1b262b; --soft: #56656c; --grid: #e9e7e0; --done: #16697a; --aside: #c26a1b;
+  --pending: #7d8a8f; }
+text { font: 11px system-ui, sans-serif; fill: var(--soft); } .name, .value { fill: var(--ink); }
+.grid { stroke: var(--grid); } .done { fill: var(--done); } .aside { fill: var(--aside); }
+.pending { fill: var(--pending); } .line { fill: none; stroke: var(--done); } .dot { fill: var(--done); }
+"""
+
+
+def alone(plot: Plot) -> str:
+    """A plot as a file of its own, with the colours that a page would give it."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDTH}"'
+    about = f"<title>{escape(plot.title)}</title><desc>{escape(plot.note)}</desc><style>{_ALONE}</style>"
+    opened, _, inside = str(plot.svg).partition(">")
+    return f"{head}{opened.removeprefix('<svg')}>{about}{inside}\n"

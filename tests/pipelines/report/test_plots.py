@@ -15,11 +15,14 @@ from pipelines.report.plots import (
     Bar,
     Column,
     Histogram,
+    Line,
     Plot,
+    alone,
     bars,
     columns,
     curve,
     histogram,
+    levels,
     nice_ticks,
     plain_number,
     sentence,
@@ -98,3 +101,21 @@ def test_numbers_are_short_and_plain() -> None:
     numbers = [plain_number(x) for x in (0, -19.04, 0.000123, 1234.5, 100.0)]
     assert numbers == ["0", "\N{MINUS SIGN}19", "0.000123", "1,234", "100"]
     assert [plain_number(x, 100) for x in (0.0122, 13.24, -3.04)] == ["0", "13.2", "\N{MINUS SIGN}3"]
+
+
+def test_levels_are_lines_that_break_where_a_value_is_missing() -> None:
+    lines = [Line("with", [0.0, 0.5, 1.0]), Line("without", [0.25, None, 0.75])]
+    plot = levels("Score", ["0", "1-10", "10+"], lines, "two lines", ("training clips", "score"))
+    groups = str(plot.svg).split("<g>")[1:]
+    assert [group.count("<circle") for group in groups] == [3, 2]
+    assert [group.count("<path") for group in groups] == [3, 1], "two parts of a line and its mark; the mark alone"
+    heights = [float(part.split('"')[0]) for part in groups[0].split('cy="')[1:]]
+    assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.11), "a line of even steps"
+    assert "--aside" in groups[1] and "with" in groups[0]
+
+
+def test_a_plot_alone_is_a_whole_file() -> None:
+    plot = levels("A & B", ["0"], [Line("x < y", [1.0])], "one", ("n", "score"))
+    tree = ET.fromstring(alone(plot))
+    assert tree.tag == "{http://www.w3.org/2000/svg}svg"
+    assert [child.text for child in tree][:2] == ["A & B", "one"]
