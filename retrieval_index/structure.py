@@ -232,12 +232,14 @@ class Structure:
         return found
 
     def _blocks(self, allowed: npt.NDArray[np.bool_] | None) -> Iterator[tuple[npt.NDArray[np.int64], Vectors]]:
-        """Slots that are allowed and their vectors, some at a time; vectors of `flat` are not copied if all are."""
+        """Slots that are allowed and copies of their vectors, some at a time.
+
+        A mapped file cannot be multiplied as it lies: its vectors begin at odd bytes.
+        """
         slots = np.arange(self.slots) if allowed is None else allowed.nonzero()[0]
-        whole_ND = _codes_of(self.stored).view(np.float32) if self.kind == "flat" and allowed is None else None
         for begin in range(0, len(slots), BATCH):
             some = slots[begin : begin + BATCH]
-            yield some, self.vectors(some) if whole_ND is None else whole_ND[begin : begin + BATCH]
+            yield some, self.vectors(some)
 
     def vectors(self, slots: npt.NDArray[np.int64]) -> Vectors:
         """The stored vectors of some slots, (n, D) float32."""

@@ -283,3 +283,21 @@ def test_an_index_of_200_000_windows_opens_and_answers_in_seconds(tmp_path: Path
     hits = opened.search(vectors[::10_000], k=10)
     assert time.monotonic() - begun < 30
     assert [found[0].clip_id for found in hits] == [str(row // 2) for row in range(0, count, 10_000)]
+
+
+@pytest.mark.parametrize("kind", [tuple, frozenset, list, set])
+@pytest.mark.parametrize("queries", [1, 40])
+def test_clips_that_may_be_found_are_known_again_if_they_cannot_change(opened: Index, kind: Any, queries: int) -> None:
+    asked = unit(queries, 1)
+    among = kind(["c01", "c05", "c09", "not there"])
+    expected = [[hit for hit in hits if hit.clip_id in among] for hits in opened.search(asked, 40)]
+    for _ in range(2):
+        found = opened.search(asked, 5, among=among)
+        for hits, wanted in zip(found, expected, strict=True):
+            assert [(hit.clip_id, hit.start_s) for hit in hits] == [(hit.clip_id, hit.start_s) for hit in wanted]
+            assert np.allclose([hit.score for hit in hits], [hit.score for hit in wanted], atol=1e-5)
+    if isinstance(among, list):
+        among.remove("c05")
+        assert {hit.clip_id for hit in opened.search(asked, 5, among=among)[0]} == {"c01", "c09"}
+    assert any(kept.among is among for kept in opened._kept) == isinstance(among, tuple | frozenset)
+    opened.search(asked, 5, among=kind())
