@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -16,6 +17,17 @@ from curation.status import status
 
 OF_CLIPS = ("fetch", "segment", "cut")
 """The stages that a stage of cut clips waits for."""
+
+
+def variant(stage: str, facts: Path) -> str:
+    """Name of what one variant of a stage commits, to follow it and no other.
+
+    Args:
+        stage: NAME of the stage.
+        facts: Folder of the variant's facts.
+    """
+    return f"{stage}-{facts.name}"
+
 
 LOOK_EVERY_S = 5.0
 """How often new rows are asked for at most. Source: ours; the runner commits as often."""
@@ -30,7 +42,7 @@ class Upstream:
 
     Args:
         dataset: The dataset.
-        names: Their NAMEs.
+        names: Their NAMEs, or those of variants, as `variant` gives them.
         queue: Gives what is pending now.
     """
 
@@ -76,7 +88,8 @@ class Upstream:
 
     def _runs(self) -> bool:
         locks = self.dataset.folder("locks")
-        return any(is_held(file) for name in self.names for file in locks.glob(f"{name}-*.lock"))
+        files = [file for name in self.names for file in (locks / f"{name}.lock", *locks.glob(f"{name}-*.lock"))]
+        return any(is_held(file) for file in files)
 
     def _pending(self) -> int:
         counts = status(self.dataset)

@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
 
 from captioning.caption import LABELLED
 from captioning.facts.hints import Hints, confirmed_sql, heard_sql
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.facts import IDENTITY_FILE
-from curation.views import quoted
+from curation.facts import IDENTITY_FILE, REQUESTS_FILE
+from curation.views import answers_sql, quoted
 
 LONGEST_LINE = 1_000
 """More characters of one source are not shown. Source: ours; the longest published caption of a sound has 800."""
@@ -59,6 +62,27 @@ def known_hints(dataset: Dataset, *, captions: Sequence[str] | None = None, tags
         lines.append(_MODELS.format(captions=", ".join(map(quoted, names))))
     sql = _LINES.format(lines=" UNION ALL ".join(lines), longest=LONGEST_LINE)
     return Hints(kind="facts", facts=tuple(facts), above=0.0, sql=sql)
+
+
+def facts_read(dataset: Dataset, hints: Hints) -> dict[Path, str]:
+    """The folders of the facts that hints are made from, and whose each is: of `tag` or `caption`."""
+    places = {dataset.path / "facts" / stage / name: stage for name in hints.facts for stage in ("tag", "caption")}
+    return {folder: stage for folder, stage in places.items() if folder.is_dir()}
+
+
+def spoken_of(dataset: Dataset, hints: Hints) -> pa.ChunkedArray:
+    """Keys of the cut clips of which every tagger and captioner that hints are made from has said what it will say.
+
+    Args:
+        dataset: Whose clips.
+        hints: As `known_hints` gives them.
+    """
+    with dataset.reading():
+        pending = [
+            f"SELECT key FROM ({answers_sql((folder / REQUESTS_FILE).read_text(), folder)}) WHERE state = 'pending'"
+            for folder in facts_read(dataset, hints)
+        ]
+        return dataset.sql(" EXCEPT ".join(["SELECT key FROM cut WHERE state = 'done'", *pending]))["key"]
 
 
 def experts_of(dataset: Dataset, captions: str) -> tuple[str, ...]:

@@ -1,16 +1,22 @@
 """`foundsound augment`: captions that a model of texts writes from all that is known of a clip."""
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from cyclopts import Parameter
 
 from captioning.augment.style import styled
+from captioning.caption import Caption
+from captioning.facts.known import spoken_of
 from captioning.prompt import load_prompt
 from curation.dataset import Dataset
 from curation.stage import Stage
 from pipelines.runner import Job, run
-from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE
+from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE, before
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.captioners import check_device_map, gpu_count, is_address
 from pipelines.wiring.writers import AS_IT_IS, MODEL, WriterOptions, augment_stage
@@ -33,6 +39,7 @@ def augment(
     model: Annotated[WriterOptions, Parameter(name="*")] = AS_IT_IS,
     workers: int | None = None,
     address: str | None = None,
+    follow: bool = False,
 ) -> StageResult:
     """Write captions from labels, tags and the captions that are there, in a style and length; they stand beside those.
 
@@ -51,6 +58,8 @@ def augment(
         model: How the writer is asked, and how it is loaded where it works in this process.
         workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
+        follow: Go on with what is captioned and tagged meanwhile, until nothing upstream runs any more; a clip is
+            written about once, when all that are read have spoken of it. Start them before.
     """
     opened = Dataset(dataset)
     check_device_map(model.device_map, workers, address)
@@ -67,7 +76,25 @@ def augment(
         device="cuda" if gpus else "cpu",
     )
     job = _job(opened, stage, model, gpus if is_model else None, workers, address)
-    return StageResult.of(opened, run(opened, job), "caption")
+    if follow:
+        job = replace(job, queue=lambda: _spoken_of(opened, stage), follow=before(opened, stage))
+    result = StageResult.of(opened, run(opened, job), "caption")
+    if follow and (left := opened.pending(stage).num_rows):
+        print(
+            f"{left:,} clips wait for captions or tags that no process works on; run those commands, then this again",
+            file=sys.stderr,
+        )
+    return result
+
+
+def _spoken_of(dataset: Dataset, stage: Caption) -> pa.Table:
+    """What is pending and of which all have spoken that are read."""
+    hints = stage.hints
+    if hints is None:
+        raise ValueError("a writer has facts to read")
+    known = spoken_of(dataset, hints)  # before facts are read, so that these hold all that was said by then
+    rows = dataset.pending(stage)
+    return rows.filter(pc.is_in(rows["key"], known))
 
 
 def _job(

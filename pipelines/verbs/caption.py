@@ -7,10 +7,11 @@ from typing import Annotated, TypedDict
 from cyclopts import Parameter
 
 from captioning.caption import Caption
+from captioning.facts.known import facts_read
 from captioning.facts.tags import TAG_CAPTIONER
 from captioning.labels import LABEL_CAPTIONER
 from curation.dataset import Dataset
-from pipelines.follow import OF_CLIPS
+from pipelines.follow import OF_CLIPS, variant
 from pipelines.runner import Job, run
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.captioners import AS_IT_IS, ModelOptions, caption_stage, check_device_map, gpu_count, is_address
@@ -68,7 +69,8 @@ def caption(
         model: How a model is asked, and how it is loaded where it works in this process.
         workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
-        follow: Go on with what is cut meanwhile, until nothing upstream runs any more.
+        follow: Go on with what is cut meanwhile (of hints and the captioner `tags`: and tagged), until nothing upstream
+            runs any more.
     """
     opened = Dataset(dataset)
     check_device_map(model.device_map, workers, address)
@@ -82,7 +84,13 @@ def caption(
         stage = caption_stage(opened, captioner, revision=revision, options=model, device=device, **asked)
         stage = with_confirmed_hints(opened, stage, tags)
     job = _job(opened, stage, model, gpus if is_model else None, workers, address)
-    return StageResult.of(opened, run(opened, replace(job, follow=OF_CLIPS if follow else ())), "caption")
+    return StageResult.of(opened, run(opened, replace(job, follow=before(opened, stage) if follow else ())), "caption")
+
+
+def before(dataset: Dataset, stage: Caption) -> tuple[str, ...]:
+    """What a stage of captions follows: the way to a cut clip, and whose facts its prompt is filled with."""
+    read = facts_read(dataset, stage.hints) if stage.hints else {}
+    return (*OF_CLIPS, *(variant(name, folder) for folder, name in read.items()))
 
 
 def _job(

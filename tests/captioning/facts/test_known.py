@@ -7,7 +7,7 @@ import pytest
 from captioning.caption import Caption
 from captioning.captioner import CaptionerIdentity
 from captioning.facts.hints import Hints
-from captioning.facts.known import LONGEST_LINE, experts, experts_of, known_hints
+from captioning.facts.known import LONGEST_LINE, experts, experts_of, facts_read, known_hints, spoken_of
 from captioning.labels import LabelCaptioner
 from captioning.prompt import Prompt, load_prompt
 from curation.dataset import Dataset
@@ -55,6 +55,18 @@ def test_sources_can_be_chosen(dataset: Dataset) -> None:
     found = lines(dataset, known_hints(dataset, captions=["one"]))
     assert found["rain"] == ["Filed by people under: cat meowing", "Described by one: Rain falls."]
     assert lines(dataset, known_hints(dataset, captions=[]))["rain"] == ["Filed by people under: cat meowing"]
+
+
+def test_a_clip_is_spoken_of_when_all_that_are_read_have_spoken(dataset: Dataset) -> None:
+    everybody = known_hints(dataset, tags="audioset")
+    assert sorted(facts_read(dataset, everybody).values()) == ["caption", "caption", "tag"]
+    assert spoken_of(dataset, everybody).to_pylist() == ["dog"]
+    assert sorted(spoken_of(dataset, known_hints(dataset, captions=["one"])).to_pylist()) == ["dog", "rain"]
+    said(dataset, "two", {"rain": "Rain."})
+    assert sorted(spoken_of(dataset, everybody).to_pylist()) == ["dog", "rain"]
+    commit(dataset, CutMade(), {"new": {"audio_sha256": "sound-new"}})
+    assert "new" not in spoken_of(dataset, everybody).to_pylist()
+    assert "new" in spoken_of(dataset, known_hints(dataset, captions=[])).to_pylist()
 
 
 def test_which_facts_were_read_is_known(dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from captioning.candidates import candidates_sql, choose
 from captioning.prompt import load_prompt
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
+from curation.lock import writer_lock
+from pipelines import follow
 from pipelines.main import main
 from pipelines.verbs.augment import augment
-from pipelines.wiring.writers import WriterOptions, augment_stage
+from pipelines.verbs.caption import before
+from pipelines.wiring.captioners import caption_stage
+from pipelines.wiring.writers import WriterOptions, augment_stage, tag_caption_stage
 from tests.captioning.augment.text_server import text_server
 from tests.captioning.augment.tiny_writer import qwen3
 from tests.captioning.made_facts import cut_and_tagged, dataset_of, said
@@ -123,6 +128,38 @@ def test_the_command_line_takes_what_the_function_takes(dataset: Dataset, capsys
         assert main([*words, "--quantize", "4bit"]) == 2
     shown = json.loads(capsys.readouterr().out)
     assert shown["caption:writer-prompt-medium"]["done"] == 2
+
+
+def test_a_clip_is_written_about_once_when_all_have_spoken_of_it(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(follow, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(follow, "LOOKING_SHARE", 1e9)
+    said(dataset, "slow", {"dog": "A dog in a yard."})
+    folder = dataset.current_facts("caption")["slow"]
+    at_work = ExitStack()
+    at_work.enter_context(writer_lock(dataset.folder("locks") / f"{follow.variant('caption', folder)}.lock", "slow"))
+
+    def answer(question: str, before: int) -> str:
+        if before == 0:
+            assert "Described by slow: A dog in a yard." in question
+            said(dataset, "slow", {"rain": "Rain on a roof."})
+            at_work.close()
+        return last_fact(question)
+
+    with at_work, text_server(answer) as server:
+        result = augment(dataset.path, writer=server.url, workers=0, follow=True)
+        questions = [body["messages"][0]["content"] for body in server.asked]
+    assert result.tally.done == len(questions) == 2
+    assert sum("Described by slow" in question for question in questions) == 2, "rain waited for what slow says of it"
+    assert "1 clips wait for captions or tags that no process works on" in capsys.readouterr().err
+
+
+def test_hints_follow_the_tagger_too(dataset: Dataset) -> None:
+    stage = tag_caption_stage(dataset)
+    folder = dataset.current_facts("tag")["audioset"]
+    assert before(dataset, stage) == (*follow.OF_CLIPS, f"tag-{folder.name}")
+    assert before(dataset, caption_stage(dataset, "label")) == follow.OF_CLIPS
 
 
 def test_what_cannot_be_read_or_asked_is_named(dataset: Dataset) -> None:
