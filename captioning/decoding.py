@@ -9,6 +9,9 @@ from typing import Any
 
 from curation.errors import ArgumentError
 
+MOST_DRAWS = 63
+"""Source: ours; a server is asked for draw n of seed s by the seed 64 s + n."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawing:
@@ -30,7 +33,9 @@ class Drawing:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.draws <= 63 or not self.temperature > 0 or not 0 < self.top_p <= 1 or self.top_k < 1:
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise ArgumentError(f"--candidates must lie in 1 to {MOST_DRAWS + 1}, not {self.draws + 1}")
+        if not self.temperature > 0 or not 0 < self.top_p <= 1 or self.top_k < 1:
             raise ArgumentError(f"a number is out of range: {self.as_dict()}")
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from captioning.prompt import load_prompt
 from curation.dataset import Dataset
 from curation.stage import Stage
 from pipelines.runner import Job, run
-from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE, before
+from pipelines.verbs.caption import BATCHES_AT_ONCE, QUESTIONS_AT_ONCE, before, processes
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.captioners import check_device_map, gpu_count, is_address
 from pipelines.wiring.writers import AS_IT_IS, MODEL, WriterOptions, augment_stage
@@ -56,7 +56,8 @@ def augment(
             foundsound.
         name: Label under which the captions stand; the writer's name, style and length when not given.
         model: How the writer is asked, and how it is loaded where it works in this process.
-        workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray.
+        workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray, as a server is
+            asked when not given.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
         follow: Go on with what is captioned and tagged meanwhile, until nothing upstream runs any more; a clip is
             written about once, when all that are read have spoken of it. Start them before.
@@ -105,7 +106,7 @@ def _job(
         stage=stage,
         queue=lambda: dataset.pending(stage),
         batch_rows=(QUESTIONS_AT_ONCE if gpus is None else BATCHES_AT_ONCE) * model.batch,
-        workers=workers if model.device_map is None else 0,
+        workers=processes(workers, address, gpus) if model.device_map is None else 0,
         default_workers=max(1, gpus or 0),
         gpu=gpus is not None,
         address=address,

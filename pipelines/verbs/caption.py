@@ -67,7 +67,8 @@ def caption(
         revision: Commit or tag on the Hub.
         candidates: Answers a clip: the most likely one, and others drawn by seed.
         model: How a model is asked, and how it is loaded where it works in this process.
-        workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray.
+        workers: Processes, one for each GPU where there are any; 0 works in this process, without Ray, as a server is
+            asked when not given.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
         follow: Go on with what is cut meanwhile (of hints and the captioner `tags`: and tagged), until nothing upstream
             runs any more.
@@ -93,6 +94,17 @@ def before(dataset: Dataset, stage: Caption) -> tuple[str, ...]:
     return (*OF_CLIPS, *(variant(name, folder) for folder, name in read.items()))
 
 
+def processes(workers: int | None, address: str | None, gpus: int | None) -> int | None:
+    """How many processes work: a server is asked from this one, where its silence can be told, unless more are wanted.
+
+    Args:
+        workers: As it was given.
+        address: Of a Ray cluster.
+        gpus: How many there are; None where no model works in the processes.
+    """
+    return 0 if gpus is None and workers is None and address is None else workers
+
+
 def _job(
     dataset: Dataset, stage: Caption, model: ModelOptions, gpus: int | None, workers: int | None, address: str | None
 ) -> Job:
@@ -102,7 +114,7 @@ def _job(
         stage=stage,
         queue=lambda: dataset.pending(stage),
         batch_rows=at_once * model.batch if stage.captioner.listens else WITHOUT_LISTENING,
-        workers=workers if stage.captioner.listens and model.device_map is None else 0,
+        workers=processes(workers, address, gpus) if stage.captioner.listens and model.device_map is None else 0,
         default_workers=max(1, gpus or 0),
         gpu=gpus is not None,
         address=address,

@@ -94,6 +94,17 @@ def test_every_gpu_gets_a_model_and_batches_to_sort(
     assert precisions == ["bfloat16", "float32"]
 
 
+def test_a_server_is_asked_from_this_process_unless_others_are_wanted(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+    monkeypatch.setattr(verb, "run", lambda dataset, job: jobs.append(job) or Tally())
+    server = "http://127.0.0.1:9/v1#made/Model"
+    for given in ({}, {"workers": 2}, {"address": "127.0.0.1:1"}):
+        caption(dataset.path, captioner=server, **given)
+    assert [job.workers for job in jobs] == [0, 2, None]
+
+
 def test_all_gpus_for_one_model_are_given_to_this_process(dataset: Dataset) -> None:
     for elsewhere in ({"workers": 2}, {"address": "127.0.0.1:1"}):
         with pytest.raises(ArgumentError, match="leave --workers and --address out"):
