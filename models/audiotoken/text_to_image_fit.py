@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,31 +324,17 @@ def train_pictures(
     for run in ("autoencoder", "training"):
         settings[run] = {name: one for name, one in settings[run].items() if name not in _HOW}
     open_run(folder, {"recipe": settings, "data": dict(data)})
-    seed = recipe.training.seed
-    vae = train_averaged(
-        seeded(lambda: autoencoder_of(recipe.config), seed).to(world.device),
-        AutoencoderObjective(recipe.kl_weight),
-        batch_at,
-        recipe.first(),
-        folder=folder / "autoencoder",
-        world=world,
-        execution=execution,
-        watchers=watchers,
-    )
+    seed, fitted = recipe.training.seed, partial(train_averaged, world=world, execution=execution, watchers=watchers)
+    vae: Any = seeded(lambda: autoencoder_of(recipe.config), seed).to(world.device)
+    first = AutoencoderObjective(recipe.kl_weight)
+    vae = fitted(vae, first, batch_at, recipe.first(), folder=folder / "autoencoder")
     if vae is None:
         return None
     scale = latent_scale(vae, (batch_at(number, range(recipe.batch_clips)) for number in range(_SCALE_BATCHES)))
     tokenizer = tokenizer_of(texts, recipe.config)
-    networks = train_averaged(
-        seeded(lambda: TextAndUnet(recipe.config, len(tokenizer)), seed).to(world.device),
-        TextToImageObjective(vae, scale, tokenizer, drop=recipe.drop),
-        batch_at,
-        recipe,
-        folder=folder,
-        world=world,
-        execution=execution,
-        watchers=watchers,
-    )
+    networks: Any = seeded(lambda: TextAndUnet(recipe.config, len(tokenizer)), seed).to(world.device)
+    second = TextToImageObjective(vae, scale, tokenizer, drop=recipe.drop)
+    networks = fitted(networks, second, batch_at, recipe, folder=folder)
     if networks is None:
         return None
     vae.register_to_config(scaling_factor=scale)

@@ -1,9 +1,9 @@
 """CLIP as a frozen, deterministic encoder of pictures and of texts in one space.
 
-It loads whatever `CLIPModel` of transformers does, as `openai/clip-vit-base-patch32`. Pictures are prepared here, by
-Pillow as CLIP's own processor does, so that no torchvision is needed.
+It loads whatever `CLIPModel` of transformers does, as `openai/clip-vit-base-patch32`. Pictures are prepared here, as
+CLIP's own processor does but for one level of 255, so that neither torchvision nor Pillow is needed.
 
-Shapes: B pictures or texts, D numbers of a vector.
+Shapes: B pictures or texts, S side of a prepared picture, D numbers of a vector.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.weights import safetensors_paths, sha256_of_files
 
@@ -76,12 +75,13 @@ class ClipEncoder:
             raise ValueError(f"a picture is uint8 (H, W, 3), not {picture_HW3.dtype} {picture_HW3.shape}")
         height, width = picture_HW3.shape[:2]
         side, shorter = self.side_px, min(height, width)
-        size = int(side * width / shorter), int(side * height / shorter)
-        whole = np.asarray(Image.fromarray(picture_HW3).resize(size, Image.Resampling.BICUBIC), np.float32)
-        top, left = (whole.shape[0] - side) // 2, (whole.shape[1] - side) // 2
-        middle = whole[top : top + side, left : left + side] / 255
-        standard = (middle - np.asarray(MEAN, np.float32)) / np.asarray(DEVIATION, np.float32)
-        return torch.from_numpy(standard).permute(2, 0, 1)
+        size = int(side * height / shorter), int(side * width / shorter)
+        picture_3HW = torch.from_numpy(np.ascontiguousarray(picture_HW3)).permute(2, 0, 1)
+        whole_3HW = nn.functional.interpolate(picture_3HW[None], size, mode="bicubic", antialias=True)[0]
+        top, left = (whole_3HW.shape[1] - side) // 2, (whole_3HW.shape[2] - side) // 2
+        middle_3SS = whole_3HW[:, top : top + side, left : left + side].float() / 255
+        mean, deviation = (torch.tensor(one)[:, None, None] for one in (MEAN, DEVIATION))
+        return (middle_3SS - mean) / deviation
 
     @torch.no_grad()
     def embed_picture(self, pictures: Sequence[npt.NDArray[np.uint8]]) -> Tensor:

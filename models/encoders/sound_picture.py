@@ -16,7 +16,6 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -160,10 +159,12 @@ class SoundPictureJudge:
 def seen(pictures: Sequence[npt.NDArray[np.uint8]], side_px: int) -> Tensor:
     """Pictures at one size, float32 (B, 3, S, S) from -1 to 1."""
     sized = [
-        np.asarray(Image.fromarray(one).resize((side_px, side_px), Image.Resampling.BOX), np.float32)
+        nn.functional.interpolate(
+            torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1)[None].float(), (side_px, side_px), mode="area"
+        )
         for one in pictures
     ]
-    return torch.from_numpy(np.stack(sized)).permute(0, 3, 1, 2) / 127.5 - 1
+    return torch.cat(sized) / 127.5 - 1
 
 
 def heard(waves: Sequence[Tensor], window_samples: int, fbank: KaldiFbank) -> Tensor:

@@ -154,7 +154,7 @@ def test_a_listener_is_trained_on_the_labels(dataset, tmp_path):
     facts = train_beats_tiny(dataset, tmp_path, RunOptions(generation="s", clips=32, seconds=0.3))
     assert facts["classes"] == 2 and facts["clips"] == 12
     listener = Beats.from_pretrained(tmp_path / "model")
-    assert listener.labels == ("dog barking", "rising chirp") and listener.dimension == 3 * 96
+    assert listener.labels == ("dog barking", "rising chirp") and listener.dimension == 3 * 64
 
 
 def test_a_text_to_image_model_is_trained_on_labels_and_pictures(dataset, tmp_path):
