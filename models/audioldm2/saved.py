@@ -30,7 +30,7 @@ from models.encoders.audiomae import AudioMae, save_audiomae
 from models.encoders.clap import ClapEncoder
 
 if TYPE_CHECKING:
-    from models.audioldm2.generate import AudioLDM2
+    from models.audioldm2.generate import AudioLDM2, Hearing
 
 _FORMAT = "audioldm2 1"
 OWN_FILE, INDEX_FILE = "foundsound.json", "model_index.json"
@@ -69,6 +69,22 @@ def model_in(folder: Path) -> Path:
     )
 
 
+def hearing_of(folder: Path) -> "Hearing":
+    """What of a sound a model says, without loading it.
+
+    Args:
+        folder: Of a run or a model.
+
+    Raises:
+        FileNotFoundError: there is no model.
+        ValueError: it is of a kind that is not known.
+    """
+    from models.audioldm2.generate import Hearing
+
+    own = _own(model_in(folder))
+    return Hearing(**own["hearing"]) if own else Hearing()
+
+
 def read_parts(folder: Path, *, device: torch.device | str, listener: str | Path | None = None) -> dict[str, Any]:
     """What `AudioLDM2` is made of.
 
@@ -81,13 +97,10 @@ def read_parts(folder: Path, *, device: torch.device | str, listener: str | Path
         FileNotFoundError: there is no model.
         ValueError: it is of a kind that is not known, or damaged.
     """
-    from models.audioldm2.generate import Hearing
-
     inside = model_in(folder)
     own = _own(inside)
     network = _network(inside, own)
     heard = inside / _LISTENER if (inside / _LISTENER).is_dir() else listener
-    hearing = Hearing(**own["hearing"]) if own else Hearing()
     return {
         "network": network.to(device).requires_grad_(False),
         "codec": MelVaeCodec.from_pretrained(inside, device=device),
@@ -98,7 +111,7 @@ def read_parts(folder: Path, *, device: torch.device | str, listener: str | Path
             device=device,
         ),
         "scheduler": _scheduler(inside),
-        "hearing": hearing,
+        "hearing": hearing_of(folder),
     }
 
 

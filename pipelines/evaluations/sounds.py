@@ -168,7 +168,7 @@ def _making(
     manner: Manner,
 ) -> Making:
     """How the sounds of a run are made, as its system usually does where nothing is said."""
-    usual = sound_system(run)[1].usual
+    usual = sound_system(run)[1].usual_of(run)
     length_s = _length_of(run) if seconds is None else seconds
     how = usual.but(seconds=length_s, steps=steps, guidance=guidance, manner=manner)
     return Making(prompt=prompt, seconds=how.seconds, steps=how.steps, guidance=how.guidance, seed=seed, manner=manner)

@@ -8,7 +8,9 @@ import torch
 
 from curation.errors import ArgumentError
 from models.audioldm2 import AudioLDM2
+from models.audioldm2.generate import WINDOW_S
 from models.audioldm2.phonemes import Spoken
+from models.audioldm2.saved import hearing_of
 from pipelines.makers.maker import How, Made, OnStep, Seed, System
 from pipelines.prompts import Media, Prompt
 from pipelines.wiring.devices import device_name
@@ -63,10 +65,16 @@ def _load(run: Path) -> AudioLdm2Maker:
     return AudioLdm2Maker(AudioLDM2.from_pretrained(run, device=device_name()))
 
 
+def _seconds_of(run: Path) -> float:
+    """A sound is as long as the language of audio says."""
+    return hearing_of(run).window_s
+
+
 SYSTEM = System(
     weights=("unet/*.safetensors", "language_model/*.safetensors", "vae/*.safetensors"),
     load=_load,
     media=frozenset({"audio"}),
     options=frozenset({"candidates", "transcript"}),
-    usual=How(seconds=4.0, steps=50, guidance=3.5),
+    usual=How(seconds=WINDOW_S, steps=50, guidance=3.5),
+    seconds_of=_seconds_of,
 )

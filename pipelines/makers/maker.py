@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
@@ -80,6 +80,7 @@ class System:
         options: Fields of `Manner` that it takes.
         makes: Sounds or pictures.
         usual: Seconds, steps and guidance where nothing is said.
+        seconds_of: How long sounds of a run or model usually are, s; None: as `usual` says.
         check: Refuses prompts that one model of the system cannot take, before its weights are read.
     """
 
@@ -90,7 +91,21 @@ class System:
     options: frozenset[str] = frozenset()
     makes: Literal["sound", "picture"] = "sound"
     usual: How = How(seconds=4.0, steps=25, guidance=3.0)
+    seconds_of: Callable[[Path], float] | None = None
     check: Callable[[Path, Sequence[Prompt], Manner], None] | None = None
+
+    def usual_of(self, run: Path) -> How:
+        """Seconds, steps and guidance of a run where nothing is said.
+
+        Raises:
+            ArgumentError: What the run says of itself cannot be read.
+        """
+        if self.seconds_of is None:
+            return self.usual
+        try:
+            return replace(self.usual, seconds=self.seconds_of(run))
+        except UNLOADABLE as error:
+            raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
 
     def require(self, name: str, prompts: Sequence[Prompt], manner: Manner) -> None:
         """Refuses prompts and options that it has no use for.

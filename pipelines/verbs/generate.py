@@ -182,7 +182,7 @@ def generate(
         video: A video to make the sound for; also written as MP4 with the sound laid under it.
         image: A picture to make the sound for.
         audio: A sound that it should be like; with --fill, one that is kept elsewhere.
-        seconds: Length of the sounds, s; as its system usually has when not given, AudioX 4 s.
+        seconds: Length of the sounds, s; as its system usually has when not given, AudioX 4 s, AudioLDM 2 as trained.
         count: Sounds for each prompt.
         steps: Steps of the solver; more is better and slower. AudioX usually has 25.
         guidance: How strongly the prompt is followed; 1 is as learned. AudioX usually has 3.
@@ -197,7 +197,7 @@ def generate(
         raise ArgumentError("--continue is the sound that is kept: give no --audio beside it")
     name = name_of(run)
     system = system_named(name)
-    how = system.usual.but(seconds=seconds, steps=steps, guidance=guidance, manner=manner)
+    how = system.usual_of(run).but(seconds=seconds, steps=steps, guidance=guidance, manner=manner)
     folder = (out or run / "generated").resolve()
     _require(how, {"count": count, "steps": how.steps, "seed": seed}, folder)
     asked = _asked(text, (video, image, audio or manner.go_on, manner.music), manner)

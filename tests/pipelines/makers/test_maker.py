@@ -87,3 +87,13 @@ def test_options_are_named_as_they_are_typed() -> None:
 
 def test_a_model_of_speech_is_known_by_its_own_file(tmp_path: Path) -> None:
     assert name_of(folder(tmp_path / "spoken", model__foundsound={"system": SYSTEMS[-1]})) == SYSTEMS[-1]
+
+
+def test_a_sound_is_as_long_as_its_run_says(tmp_path: Path) -> None:
+    assert PLAIN.usual_of(tmp_path) == PLAIN.usual
+    own = System(weights=("*.safetensors",), load=nothing, seconds_of=lambda run: 1.28)  # type: ignore[arg-type]
+    assert (own.usual_of(tmp_path).seconds, own.usual_of(tmp_path).steps) == (1.28, own.usual.steps)
+    hearing = {"format": "audioldm2 1", "system": "audioldm2", "hearing": {"window_s": 0.64, "factor": 1}}
+    assert system_named("audioldm2").usual_of(folder(tmp_path, model__foundsound=hearing)).seconds == 0.64
+    with pytest.raises(ArgumentError, match="holds no trained model"):
+        system_named("audioldm2").usual_of(tmp_path / "none")
