@@ -176,7 +176,8 @@ class Samples:
 
         Returns:
             `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
-            (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings.
+            (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings,
+            `seconds`, B times their length, s.
             `types`, B strings, where any clip has one: what a row trains, one of its clip's, empty where it has none.
             Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
             `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, what
@@ -201,6 +202,7 @@ class Samples:
             "latents": np.stack([sample["latents"] for sample in drawn]),
             "texts": [sample["text"] for sample in drawn],
             "keys": [sample["key"] for sample in drawn],
+            "seconds": [self.lengths.latent_frames[bucket] / self.lengths.latent_rate_hz] * len(drawn),
         }
         if self.types:
             batch["types"] = [sample["type"] for sample in drawn]

@@ -35,6 +35,9 @@ from models.training.schedule import Schedule
 from models.training.step import Batch, Objective
 from models.training.world import World
 
+_MEASURED_BATCHES = 8
+"""Batches among which every length of clips is looked for. Ours; a rarer length is left out of the report of work."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
@@ -49,7 +52,7 @@ class TrainSettings:
         clip_norm: Gradients are scaled down to this norm over all parameters.
         snapshot_every_clips: How often averages are kept, of which one of any width can be made after the run
             (`posthoc.py`); None: never.
-        clip_seconds: Length of a clip, s, for the report; None where a clip is no sound.
+        clip_seconds: Length of a clip, s, for the report, where batches do not say it; None where a clip is no sound.
         report_every_clips: How often a line is logged.
         save_every_clips: How often a checkpoint is written (and always at the end).
         evaluate_every_clips: How often `on_evaluate` is called, and at the end.
@@ -174,11 +177,30 @@ def _yardstick(
     peak = peak_flops(world.device)
     return Yardstick(
         clip_seconds=settings.clip_seconds,
-        flops_a_clip=None
-        if is_over
-        else flops_a_clip(network, objective, on_device(batch_at(0), world.device), seed=settings.seed),
+        flops_a_clip={} if is_over else _work(network, objective, batch_at, settings, world),
         peak_flops=peak * world.size if peak is not None else None,
     )
+
+
+def _work(
+    network: nn.Module, objective: Objective, batch_at: BatchAt, settings: TrainSettings, world: World
+) -> dict[float | None, float]:
+    """FLOPs of a clip, by the length that its batch says it has; of lengths that the first batches have."""
+    found: dict[float | None, float] = {}
+    for number in range(_MEASURED_BATCHES):
+        batch = batch_at(number)
+        length_s = length_of(batch)
+        if length_s not in found:
+            found[length_s] = flops_a_clip(network, objective, on_device(batch, world.device), seed=settings.seed)
+        if length_s is None:
+            break
+    return found
+
+
+def length_of(batch: Batch) -> float | None:
+    """How long the clips of a batch are, s, all alike, where the batch says it."""
+    seconds = batch.get("seconds")
+    return None if seconds is None else float(seconds[0])
 
 
 def starting_state(
@@ -265,7 +287,7 @@ class _Run:
             state.powers.update(state.network, clips=clips, clips_before=state.clips_seen)
         state.step += 1
         state.clips_seen += clips
-        self.meter.add(result, loss=loss, gradient_norm=gradient_norm, clips=clips)
+        self.meter.add(result, loss=loss, gradient_norm=gradient_norm, clips=clips, clip_seconds=length_of(batch))
         return bool(asked > 0)
 
     def _any_asks(self, stop: StopWish) -> bool:

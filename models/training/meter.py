@@ -5,7 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,13 +20,13 @@ class Yardstick:
     """By what clips are measured.
 
     Attributes:
-        clip_seconds: Length of a clip, s; None where a clip is no sound.
-        flops_a_clip: See `flops.py`.
+        clip_seconds: Length of a clip, s, where its batch does not say it; None where a clip is no sound.
+        flops_a_clip: See `flops.py`; by the length that a clip's batch says it has, None where it says none.
         peak_flops: What all devices can do together, FLOP/s; None where that is not known.
     """
 
     clip_seconds: float | None = None
-    flops_a_clip: float | None = None
+    flops_a_clip: Mapping[float | None, float] = field(default_factory=dict)
     peak_flops: float | None = None
 
 
@@ -47,6 +47,8 @@ class Meter:
     ) -> None:
         self._world = world or World(device=torch.device("cpu"))
         self._yardstick = yardstick or Yardstick()
+        self._sound_s: float | None = 0.0
+        self._flops: float | None = 0.0
         self._start()
         if gathered:
             self._restore(gathered)
@@ -62,8 +64,21 @@ class Meter:
         """Counts time that steps took; evaluating and saving are none of it."""
         self._seconds += seconds
 
-    def add(self, result: StepResult, *, loss: float, gradient_norm: float, clips: int) -> None:
-        """Counts one step: `loss` and `clips` of all processes, `result.tallies` of this one."""
+    def add(
+        self, result: StepResult, *, loss: float, gradient_norm: float, clips: int, clip_seconds: float | None = None
+    ) -> None:
+        """Counts one step: `loss` and `clips` of all processes, `result.tallies` of this one.
+
+        Args:
+            result: What it came to.
+            loss: Its mean.
+            gradient_norm: Its gradient's.
+            clips: How many clips it saw.
+            clip_seconds: Their length, s, where their batch says it.
+        """
+        length_s = self._yardstick.clip_seconds if clip_seconds is None else clip_seconds
+        self._sound_s = _sum(self._sound_s, length_s, clips)
+        self._flops = _sum(self._flops, self._yardstick.flops_a_clip.get(clip_seconds), clips)
         self._steps += 1
         self._clips += clips
         self._loss += loss * clips
@@ -82,12 +97,12 @@ class Meter:
             "data_wait_fraction": self._waited_s / seconds,
             "memory_gb": self._memory_gb(),
         }
-        if self._yardstick.clip_seconds is not None:
-            report["audio_s_per_s"] = clips_per_s * self._yardstick.clip_seconds
-        if self._yardstick.flops_a_clip is not None:
-            report["tflop_per_s"] = clips_per_s * self._yardstick.flops_a_clip / 1e12
+        if self._sound_s is not None:
+            report["audio_s_per_s"] = self._sound_s / seconds
+        if self._flops is not None:
+            report["tflop_per_s"] = self._flops / seconds / 1e12
             if self._yardstick.peak_flops is not None:
-                report["mfu"] = clips_per_s * self._yardstick.flops_a_clip / self._yardstick.peak_flops
+                report["mfu"] = self._flops / seconds / self._yardstick.peak_flops
         for name, (total, count) in self._summed().items():
             if count:
                 report[name] = total / count
@@ -97,11 +112,12 @@ class Meter:
     def gathered(self) -> dict[str, Any]:
         """What was gathered since the last report, as JSON, so that a run that goes on reports whole intervals."""
         numbers = (self._steps, self._clips, self._loss, self._gradient_norm, self._seconds, self._waited_s)
-        return {"numbers": numbers, "tallies": self._summed()}
+        return {"numbers": numbers, "tallies": self._summed(), "sound_s": self._sound_s, "flops": self._flops}
 
     def _restore(self, gathered: Mapping[str, Any]) -> None:
         """The tallies of all processes are put into the first."""
         self._steps, self._clips, self._loss, self._gradient_norm, self._seconds, self._waited_s = gathered["numbers"]
+        self._sound_s, self._flops = gathered.get("sound_s"), gathered.get("flops")  # older checkpoints have neither
         if self._world.is_first:
             device = self._world.device
             for name, sums in gathered["tallies"].items():
@@ -126,4 +142,11 @@ class Meter:
     def _start(self) -> None:
         self._seconds = self._waited_s = self._loss = self._gradient_norm = 0.0
         self._steps = self._clips = 0
+        self._sound_s = 0.0
+        self._flops = 0.0
         self._tallies: defaultdict[str, list[Tensor]] = defaultdict(list)
+
+
+def _sum(total: float | None, each: float | None, clips: int) -> float | None:
+    """A sum over clips; None from where one is not known."""
+    return None if total is None or each is None else total + each * clips

@@ -1,6 +1,7 @@
 """What the loop asks of a system: an objective, called once a step. Not the loop (`loop.py`).
 
-A batch is a mapping. Every batch has `keys`, the name of each of its samples; the rest is between the one who makes the
+A batch is a mapping. Every batch has `keys`, the name of each of its samples, and may have `seconds`, how long each is,
+all of one length; the rest is between the one who makes the
 batches and the objective: an entry a sample, or None. Tensors in it arrive on the network's device.
 """
 

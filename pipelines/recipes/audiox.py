@@ -177,9 +177,11 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
         **({} if options.clips is None else {"total_clips": options.clips}),
         seed=seed,
     )
+    recipe, learning = _learning_as_asked(recipe, options), options.learning
     encoding, extras = size.encoding(codec, conditions.text), _extras(recipe)
     sources = options.sources or (Source(dataset=dataset, generation=generation),)
-    samples = latent_samples(sources, encoding, seconds=[seconds], world=world, extras=extras, raw=options.raw)
+    lengths_s = [seconds, *learning.also_seconds]
+    samples = latent_samples(sources, encoding, seconds=lengths_s, world=world, extras=extras, raw=options.raw)
     check_types(samples.types, reads_sound=recipe.network.adapters.audio)
     last: dict[str, float] = {}
     recipe = _evaluated_as_asked(recipe, options)
@@ -199,7 +201,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
             batches_of(samples, samples.plan(batch_size=recipe.batch_clips, seed=seed)),
             frozen=frozen,
             folder=folder,
-            data=data_identity(sources, seconds=seconds, extras=extras),
+            data=data_identity(sources, seconds=seconds, also_seconds=learning.also_seconds, extras=extras),
             world=world,
             execution=options.execution,
             watchers=watched(watchers, options.evaluation, evaluation),
@@ -215,6 +217,14 @@ def _evaluated_as_asked(recipe: AudioXRecipe, options: RunOptions) -> AudioXReci
     if every is None:
         return recipe
     return replace(recipe, training=replace(recipe.training, evaluate_every_clips=every))
+
+
+def _learning_as_asked(recipe: AudioXRecipe, options: RunOptions) -> AudioXRecipe:
+    """The recipe with the optimizer that the user named."""
+    if options.learning.optimizer is None:
+        return recipe
+    optimizer = replace(recipe.training.optimizer, name=options.learning.optimizer)
+    return replace(recipe, training=replace(recipe.training, optimizer=optimizer))
 
 
 def _maker_of(frozen: Frozen, path: str, world: World) -> "Callable[[nn.Module], AudioXMaker]":

@@ -67,12 +67,15 @@ def generation_identity(dataset: Dataset, generation: str) -> dict[str, str]:
     return {"generation": generation, "index_sha256": hashlib.sha256(content).hexdigest()}
 
 
-def data_identity(sources: Sequence[Source], *, seconds: float, extras: Extras | None = None) -> dict[str, Any]:
+def data_identity(
+    sources: Sequence[Source], *, seconds: float, also_seconds: Sequence[float] = (), extras: Extras | None = None
+) -> dict[str, Any]:
     """Content of all that is trained on, and how it is mixed, so that a run is not resumed with other data.
 
     Args:
         sources: What is trained on.
         seconds: Length of a sample, s.
+        also_seconds: Other lengths of samples, s.
         extras: What samples have beside.
 
     Raises:
@@ -80,6 +83,8 @@ def data_identity(sources: Sequence[Source], *, seconds: float, extras: Extras |
     """
     first, *others = sources
     identity: dict[str, Any] = {**generation_identity(first.dataset, first.generation), "seconds": seconds}
+    if also_seconds:
+        identity["also_seconds"] = sorted(set(also_seconds))
     if others or first.weight is not None or first.where is not None:
         identity["mixed"] = [
             {**generation_identity(one.dataset, one.generation), "weight": one.weight, "where": one.where}

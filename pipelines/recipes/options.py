@@ -29,6 +29,24 @@ class Retrieving:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Learning:
+    """How AudioX learns; other recipes have their own ways.
+
+    Args:
+        also_seconds: A further length of samples, s; a clip is seen at the longest that it fills. May be repeated.
+        optimizer: AdamW, or Muon for the matrices of the blocks; what the recipe says when not given.
+    """
+
+    also_seconds: tuple[float, ...] = ()
+    optimizer: Literal["adamw", "muon"] | None = None
+
+    def __post_init__(self) -> None:
+        for seconds in self.also_seconds:
+            if not seconds > 0:
+                raise ArgumentError(f"--also-seconds must be above 0, not {seconds}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
     """Options of `foundsound train`; None leaves the choice to the recipe.
 
@@ -43,6 +61,7 @@ class RunOptions:
         clap: A CLAP by name or folder, for the vectors of prompts.
         start: A trained model, by folder, that is trained further.
         retrieving: What is read of the nearest clips.
+        learning: How AudioX learns.
         seconds: Length of a training sample, s, above 0.
         clips: Clips seen in all, at least 1.
         execution: How the run is executed.
@@ -61,6 +80,7 @@ class RunOptions:
     clap: str | None = None
     start: str | None = None
     retrieving: Retrieving = field(default_factory=Retrieving)
+    learning: Learning = field(default_factory=Learning)
     seconds: float | None = None
     clips: int | None = None
     execution: Execution = field(default_factory=Execution)

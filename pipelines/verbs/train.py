@@ -27,7 +27,7 @@ from pipelines.recipes.beats import train_beats_tiny
 from pipelines.recipes.clap import train_clap_tiny
 from pipelines.recipes.codec import train_codec_44k, train_codec_tiny, train_mel_vae_tiny
 from pipelines.recipes.data import source_of
-from pipelines.recipes.options import Retrieving, RunOptions
+from pipelines.recipes.options import Learning, Retrieving, RunOptions
 from pipelines.recipes.pictures import train_pictures_tiny
 from pipelines.recipes.re_audioldm import train_re_audioldm_large, train_re_audioldm_small, train_re_audioldm_tiny
 from pipelines.training.evaluation import EvaluationOptions
@@ -180,6 +180,7 @@ class Parts:
 
 OWN = Parts()
 NEAREST = Retrieving()
+USUAL = Learning()
 
 
 def train(
@@ -196,6 +197,7 @@ def train(
     out: Path | None = None,
     parts: Annotated[Parts, Parameter(name="*")] = OWN,
     retrieving: Annotated[Retrieving, Parameter(name="*")] = NEAREST,
+    learning: Annotated[Learning, Parameter(name="*")] = USUAL,
     machinery: Annotated[Machinery, Parameter(name="*")] = ALONE,
 ) -> TrainResult | None:
     """Train a recipe on the shards of a dataset; run again, it goes on from its last checkpoint.
@@ -219,6 +221,7 @@ def train(
         out: Folder of the run; DATASET/runs/RECIPE when not given.
         parts: Frozen models.
         retrieving: What is read of the nearest clips.
+        learning: How AudioX learns.
         machinery: How the run is executed.
 
     Returns:
@@ -240,6 +243,7 @@ def train(
             clap=parts.clap,
             start=parts.start,
             retrieving=retrieving,
+            learning=learning,
             seconds=seconds,
             clips=clips,
             **machinery.options(),
@@ -263,12 +267,20 @@ def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
     """What a run has to say, in this process or in workers.
 
     Raises:
-        ArgumentError: The recipe knows no workers, or makes no samples.
+        ArgumentError: The recipe knows no workers, makes no samples, or has no use for a frozen model that is given.
     """
     if machinery.workers > 1 and asked["recipe"] == "clap-tiny":
         raise ArgumentError("clap-tiny is trained in one process; drop --workers")
     if machinery.samples and not asked["recipe"].startswith("audiox"):
         raise ArgumentError(f"{asked['recipe']} makes no sounds to listen to; drop --samples")
+    for option, value, takes in (
+        ("--pictures", asked["options"].pictures, ("audiotoken",)),
+        ("--listener", asked["options"].listener, ("audiotoken", "audioldm2", "re-audioldm")),
+    ):
+        if value is not None and not asked["recipe"].startswith(takes):
+            raise ArgumentError(f"{asked['recipe']} has no use for {option}; drop {option}")
+    if asked["options"].learning != USUAL and not asked["recipe"].startswith("audiox"):
+        raise ArgumentError(f"{asked['recipe']} has its own way to learn; drop --also-seconds and --optimizer")
     if asked["options"].start is not None and not asked["recipe"].startswith("audioldm2"):
         raise ArgumentError(f"{asked['recipe']} trains no other model further; drop --start")
     if machinery.workers == 1:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.training.ema import Ema, EmaSettings
-from models.training.meter import Meter
+from models.training.meter import Meter, Yardstick
 from models.training.run_folder import ReportLog, open_run
 from models.training.schedule import Schedule
 from models.training.step import StepResult, sample_rngs
@@ -66,6 +66,29 @@ def test_the_meter_weighs_by_counts_and_starts_again():
     assert 0 <= report["data_wait_fraction"] <= 1
     assert report["clips_per_s"] == 3.0
     assert "first" not in meter.report()
+
+
+def test_sound_and_work_are_counted_by_the_length_of_clips():
+    """Two clips of 4 s and 100 FLOP each, then two of 8 s and 300 FLOP, in 2 s."""
+    yardstick = Yardstick(flops_a_clip={4.0: 100.0, 8.0: 300.0}, peak_flops=1_000.0)
+
+    def seen(meter, *lengths_s):
+        for length_s in lengths_s:
+            result = StepResult(loss=torch.tensor(1.0))
+            meter.add(result, loss=1.0, gradient_norm=1.0, clips=2, clip_seconds=length_s)
+        meter.took(2.0)
+        return meter
+
+    report = seen(Meter(yardstick=yardstick), 4.0, 8.0).report()
+    assert (report["audio_s_per_s"], report["tflop_per_s"], report["mfu"]) == (12.0, 400e-12, 0.4)
+    before = seen(Meter(yardstick=yardstick), 4.0, 8.0).gathered()
+    report = seen(Meter(yardstick=yardstick, gathered=json.loads(json.dumps(before))), 8.0, 4.0).report()
+    assert (report["audio_s_per_s"], report["mfu"]) == (12.0, 0.4)
+    report = seen(Meter(yardstick=yardstick), 4.0, 2.0).report()
+    assert report["audio_s_per_s"] == 6.0 and "mfu" not in report, "the work of a clip of 2 s is not known"
+    report = seen(Meter(yardstick=Yardstick(clip_seconds=3.0)), None).report()
+    assert report["audio_s_per_s"] == 3.0 and "tflop_per_s" not in report
+    assert "audio_s_per_s" not in seen(Meter(), None).report()
 
 
 def test_what_was_gathered_goes_on_after_a_restart():
