@@ -154,7 +154,15 @@ class ClapMel(nn.Module):
         self.register_buffer("filters", torch.from_numpy(np.asarray(filters, dtype=np.float32)), persistent=False)
         heard = self.filters.sum(dim=1).nonzero().flatten().tolist() or [0]
         self._heard = slice(heard[0], heard[-1] + 1)
-        self._single = _SinglePrecision(self.hann.float(), self.filters, self._heard)
+        self._on_cpu = _OnCpu(self.hann, self.filters, self._heard)
+        # On a CPU the frames within a sound are views of it; those at its edges are gathered, as reflection pads it.
+        first_F = torch.arange(config.frames) * config.hop_samples - config.n_fft // 2
+        is_edge_F = (first_F < 0) | (first_F + config.n_fft > config.window_samples)
+        inside = (~is_edge_F).nonzero().flatten().tolist() or [-1]
+        self._inside = slice(inside[0], inside[-1] + 1)
+        self._edges_E, last = is_edge_F.nonzero().flatten(), config.window_samples - 1
+        samples_EN = (first_F[self._edges_E, None] + torch.arange(config.n_fft)).abs()
+        self._edge_samples_EN = last - (last - samples_EN).abs()
 
     def forward(self, wave_BT: Tensor) -> Tensor:
         """Makes the log-mel of each sound.
@@ -204,19 +212,16 @@ class ClapMel(nn.Module):
 
     def _fill(self, mel_BFM: Tensor, wave_BT: Tensor) -> None:
         """Writes the log-mel of each sound into its place."""
-        half = self.config.n_fft // 2
-        padded_T = torch.empty(self.config.window_samples + 2 * half)
-        frames_FN = padded_T.unfold(0, self.config.n_fft, self.config.hop_samples)
+        inside, hop = self._inside, self.config.hop_samples
         with torch.no_grad():
-            for mel_FM, wave_T in zip(mel_BFM, wave_BT, strict=True):
-                padded_T[half:-half] = wave_T
-                padded_T[:half] = wave_T[1 : half + 1].flip(0)
-                padded_T[-half:] = wave_T[-half - 1 : -1].flip(0)
-                coarse_F = self._single.fill(mel_FM, frames_FN)
-                for first in range(0, len(coarse_F), FRAMES_AT_ONCE_CPU):
-                    again = coarse_F[first : first + FRAMES_AT_ONCE_CPU]
-                    mel_FM[again] = self._power(frames_FN[again].double())
-                mel_FM.log10_().mul_(10.0)
+            edges_FN = wave_BT[:, self._edge_samples_EN].flatten(0, 1)
+            mel_BFM[:, self._edges_E] = self._on_cpu.exact(edges_FN).reshape(len(wave_BT), -1, self.config.mel_bins)
+            if inside.stop:
+                begin = inside.start * hop - self.config.n_fft // 2
+                end = begin + (inside.stop - inside.start - 1) * hop + self.config.n_fft
+                for mel_FM, wave_T in zip(mel_BFM[:, inside], wave_BT[:, begin:end], strict=True):
+                    self._on_cpu.fill(mel_FM, wave_T.unfold(0, self.config.n_fft, hop))
+            mel_BFM.log10_().mul_(10.0)
 
     def _frames(self, wave_BT: Tensor) -> Tensor:
         """The windows of each sound as views (B, F, N) of double precision; the first one is centred on its start."""
@@ -231,19 +236,19 @@ class ClapMel(nn.Module):
         return torch.matmul(power_K, self.filters[self._heard]).clamp_min_(POWER_FLOOR)
 
 
-class _SinglePrecision:
-    """The power of each band in single precision on a CPU, and where that is too coarse.
+class _OnCpu:
+    """The power of each band on a CPU: in single precision, and in double where that is too coarse.
 
     The squares of a bin's real and imaginary part are not added but heard by one filter each: they lie beside each
     other, and adding them would take longer.
     """
 
     def __init__(self, hann_N: Tensor, filters_KM: Tensor, heard: slice) -> None:
-        self._hann_N = hann_N
-        self._parts = slice(2 * heard.start, 2 * heard.stop)
-        # A band whose power is P has bins of P over its filter's peak, or more.
-        self._least_M = SINGLE_PRECISION_SHARE * filters_KM.amax(dim=0)
-        self._groups = []
+        self._hann_N, self._single_hann_N = hann_N, hann_N.float()
+        self._parts, self._bands = slice(2 * heard.start, 2 * heard.stop), filters_KM.shape[1]
+        # A band whose power is P has bins of P over its filter's peak, or more; one that hears none asks for nothing.
+        self._scale_M = 1.0 / (SINGLE_PRECISION_SHARE * filters_KM.amax(dim=0))
+        self._groups: list[tuple[slice, slice, Tensor]] = []
         edges = np.linspace(0, heard.stop - heard.start, BIN_GROUPS + 1).astype(int)
         for first, last in pairwise(edges.tolist()):
             filters = filters_KM[heard][first:last]
@@ -253,30 +258,36 @@ class _SinglePrecision:
                 twice = filters[:, hears].repeat_interleave(2, dim=0).contiguous()
                 self._groups.append((slice(2 * first, 2 * last), hears, twice))
 
-    def fill(self, mel_FM: Tensor, frames_FN: Tensor) -> Tensor:
-        """Writes the power of each band, at least the floor.
-
-        Args:
-            mel_FM: float32, where to.
-            frames_FN: float32 windows, not yet weighted.
-
-        Returns:
-            int64, the frames in which some band is too quiet for single precision.
-        """
+    def fill(self, mel_FM: Tensor, frames_FN: Tensor) -> None:
+        """Writes the power of each band, at least the floor, of float32 windows that are not weighted yet."""
         mel_FM.zero_()
         norm_F = torch.empty(len(frames_FN))
         weighted_FN = torch.empty(min(FRAMES_AT_ONCE_CPU, len(frames_FN)), frames_FN.shape[1])
         for first in range(0, len(frames_FN), FRAMES_AT_ONCE_CPU):
             piece = slice(first, first + FRAMES_AT_ONCE_CPU)
             frames = frames_FN[piece]
-            weighted = torch.mul(frames, self._hann_N, out=weighted_FN[: len(frames)])
+            weighted = torch.mul(frames, self._single_hann_N, out=weighted_FN[: len(frames)])
             torch.linalg.vector_norm(weighted, dim=1, out=norm_F[piece])
-            squares = torch.view_as_real(torch.fft.rfft(weighted)).flatten(1)[:, self._parts].square_()
-            for parts, bands, filters in self._groups:
-                mel_FM[piece, bands].addmm_(squares[:, parts], filters)
+            self._add(mel_FM[piece], weighted)
         # By Parseval's theorem the mean power of a frame's bins is the energy of its samples.
-        least_FM = torch.outer(norm_F.square_(), self._least_M)
-        return (mel_FM.clamp_min_(POWER_FLOOR) < least_FM).any(dim=1).nonzero().flatten()
+        quietest_F = (mel_FM.clamp_min_(POWER_FLOOR) * self._scale_M).amin(dim=1)
+        coarse_F = (quietest_F < norm_F.square_()).nonzero().flatten()
+        for first in range(0, len(coarse_F), FRAMES_AT_ONCE_CPU):
+            again = coarse_F[first : first + FRAMES_AT_ONCE_CPU]
+            mel_FM[again] = self.exact(frames_FN[again])
+
+    def exact(self, frames_FN: Tensor) -> Tensor:
+        """The same in double precision, (F, M)."""
+        mel_FM = torch.zeros(len(frames_FN), self._bands)
+        self._add(mel_FM, frames_FN.double().mul_(self._hann_N))
+        return mel_FM.clamp_min_(POWER_FLOOR)
+
+    def _add(self, mel_FM: Tensor, weighted_FN: Tensor) -> None:
+        """Adds the power of weighted windows in each band."""
+        parts_FK = torch.view_as_real(torch.fft.rfft(weighted_FN)).flatten(1)[:, self._parts]
+        squares_FK = parts_FK.square_().float()
+        for parts, bands, filters in self._groups:
+            mel_FM[:, bands].addmm_(squares_FK[:, parts], filters)
 
 
 def int16_round_trip(wave: Tensor) -> Tensor:
