@@ -39,7 +39,7 @@ WORLDS = (10, 11, 12)
 """Seeds of the worlds that are learned from and held out of: 192 and 120 clips."""
 OTHER_WORLDS = (20, 21)
 """Of those that the judge is fitted on."""
-MOMENTS = 3
+MOMENTS = 2
 """Pictures and windows of each clip that the judge learns from."""
 JUDGED_HZ = 16_000
 
@@ -82,7 +82,7 @@ def make_judge(folder: Path, seeds: Sequence[int] = OTHER_WORLDS) -> Path:
                 heard.append(torch.from_numpy(np.float32(wave_T[start : start + 3 * JUDGED_HZ])))
                 seen.append(inside[int(rng.integers(len(inside)))])
                 labels.append(clip.label)
-    config = SoundPictureConfig(labels=tuple(sorted(set(labels))))
+    config = SoundPictureConfig(labels=tuple(sorted(set(labels))), width=8, batch=24, steps=200)
     return save_judge(fit_judge(seen, heard, labels, config=config), config, folder)
 
 

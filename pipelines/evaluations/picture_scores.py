@@ -41,14 +41,14 @@ class Row:
 
     Args:
         of: Which pictures.
-        aic: Share of them whose class is their sound's.
+        aic: Share of them whose class is their sound's; None where the judge is for FID alone, as the next two.
         fid: Fréchet distance of the judge's vectors to those of real pictures.
         ais: Share of other sounds that are less like a picture than its own; None where the judge hears none.
         iis: The same of true pictures.
     """
 
     of: str
-    aic: float
+    aic: float | None
     fid: float | None
     ais: float | None
     iis: float | None
@@ -107,16 +107,16 @@ def score(judge: PictureJudge, judged: Judged) -> Table:
         vectors_ND = judge.see(pictures)
         found[of] = Row(
             of=of,
-            aic=class_agreement(judge.classes(pictures, names), judged.labels),
+            aic=_agreement(judge, pictures, names, judged.labels),
             fid=frechet_distance(real, Moments.of(vectors_ND)),
             ais=None if sound_ND is None else rank_fraction(vectors_ND, sound_ND),
-            iis=rank_fraction(vectors_ND, true_ND),
+            iis=None if judge.classes is None else rank_fraction(vectors_ND, true_ND),
         )
-        if of == "made":
+        if of == "made" and judge.classes is not None:
             swapped = [judged.labels[number] for number in other]
             found["other"] = Row(
                 of="made for other sounds",
-                aic=class_agreement(judge.classes(pictures, names), swapped),
+                aic=_agreement(judge, pictures, names, swapped),
                 fid=None,
                 ais=None if sound_ND is None else rank_fraction(vectors_ND, sound_ND[other]),
                 iis=rank_fraction(vectors_ND, true_ND[other]),
@@ -129,6 +129,12 @@ def score(judge: PictureJudge, judged: Judged) -> Table:
         labels=len(names),
         rows=list(found.values()),
     )
+
+
+def _agreement(
+    judge: PictureJudge, pictures: Sequence[npt.NDArray[np.uint8]], names: Sequence[str], labels: Sequence[str]
+) -> float | None:
+    return None if judge.classes is None else class_agreement(judge.classes(pictures, names), labels)
 
 
 def other_rows(labels: Sequence[str], seed: int = 0) -> npt.NDArray[np.int64]:

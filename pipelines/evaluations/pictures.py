@@ -37,8 +37,8 @@ FEWEST = 4
 PROTOCOL = (
     "AIC: share of pictures whose class, as the judge sees it, is their sound's label; AIS, IIS: mean share of the "
     "other sounds, of the other true pictures, that are less like a picture than its own, by cosine (chance 50 %); "
-    "FID: Fréchet distance of the judge's own vectors, not of Inception's; made for other sounds: the same pictures "
-    "against sounds in a drawn order; true, another moment: real pictures of the same clips"
+    "FID: Fréchet distance of the judge's own vectors, commonly called so of Inception's alone; made for other sounds: "
+    "the same pictures against sounds in a drawn order; true, another moment: real pictures of the same clips"
 )
 
 
@@ -101,8 +101,8 @@ def pictures(
     Args:
         made: Folder of the run.
         real: Held-out clips with labels and pictures: DATASET@GENERATION.
-        judge: What judges: clip:NAME (AIC, IIS, FID), or own:FOLDER, a judge trained on the same classes; may be given
-            several times.
+        judge: What judges: clip:NAME (AIC, IIS, and a Fréchet distance), inception:FILE (FID as it is published), or
+            own:FOLDER, a judge trained on the same classes; may be given several times.
         hears: What hears for CLIP's AIS: wav2clip:FILE, which goes with clip:openai/clip-vit-base-patch32.
         clips: Pictures are made for so many clips, drawn by the seed; all when not given.
         seconds: How much of a clip is heard, s.

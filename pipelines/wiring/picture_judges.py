@@ -1,7 +1,7 @@
 """Networks that judge made pictures: CLIP, a small judge that was trained here, and Wav2CLIP beside a CLIP.
 
-A judge is named `KIND:WEIGHTS`: `clip:openai/clip-vit-base-patch32`, or `own:FOLDER` of a judge that was trained here
-(`models/encoders/sound_picture.py`).
+A judge is named `KIND:WEIGHTS`: `clip:openai/clip-vit-base-patch32`; `own:FOLDER` of a judge that was trained here
+(`models/encoders/sound_picture.py`); `inception:FILE` for FID as it is published.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Float = npt.NDArray[np.float32]
 Pictures = Sequence[npt.NDArray[np.uint8]]
 
-KINDS = ("clip", "own")
+KINDS = ("clip", "own", "inception")
 AT_ONCE = 32
 """Pictures that go through a network at once. Source: ours."""
 TEXT = "a photo of {}"
@@ -35,7 +35,7 @@ class PictureJudge:
         name: As it was asked for.
         identity: What determines its answers.
         see: Pictures, uint8 (H, W, 3) each -> vectors (N, D).
-        classes: Pictures and labels -> the label of each picture.
+        classes: Pictures and labels -> the label of each picture; None where its vectors are for FID alone.
         hear: Sounds at `sample_rate_hz`, (T,) each -> vectors in the space of the pictures; None where it hears none.
         sample_rate_hz: Of the sounds.
         hearing: What hears, by name and identity, where it is another network.
@@ -44,7 +44,7 @@ class PictureJudge:
     name: str
     identity: dict[str, Any]
     see: Callable[[Pictures], Float]
-    classes: Callable[[Pictures, Sequence[str]], list[str]]
+    classes: Callable[[Pictures, Sequence[str]], list[str]] | None
     hear: Callable[[Sequence[Float]], Float] | None = None
     sample_rate_hz: int = 16_000
     hearing: dict[str, Any] | None = None
@@ -64,6 +64,8 @@ def load_judge(name: str, *, hears: str | None = None) -> PictureJudge:
     if kind not in KINDS or not weights:
         raise ArgumentError(f"--judge {name!r}: give KIND:WEIGHTS, with a kind of {', '.join(KINDS)}")
     try:
+        if kind == "inception":
+            return _inception(name, weights)
         return _own(name, weights, hears) if kind == "own" else _clip(name, weights, hears)
     except UNLOADABLE as error:
         raise ArgumentError(f"--judge {name}: {error}") from error
@@ -90,6 +92,18 @@ def _own(name: str, folder: str, hears: str | None) -> PictureJudge:
         classes=classes,
         hear=lambda waves: _joined([judge.hear([torch.from_numpy(wave_T)]) for wave_T in waves]),
         sample_rate_hz=judge.sample_rate_hz,
+    )
+
+
+def _inception(name: str, weights: str) -> PictureJudge:
+    from models.encoders.inception import Inception
+
+    eye = Inception.from_pretrained(weights, device=device_name())
+    return PictureJudge(
+        name=name,
+        identity=eye.identity(),
+        see=lambda pictures: _joined([eye.embed_picture(part) for part in _parts(pictures)]),
+        classes=None,
     )
 
 

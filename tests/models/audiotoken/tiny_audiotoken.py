@@ -11,7 +11,9 @@ from models.encoders.beats import save_beats
 from models.encoders.beats_network import BeatsConfig, BeatsNetwork
 from models.training.averaged import seeded
 
-PICTURES = PicturesConfig(side_px=16, vae_widths=(8, 16), unet_widths=(8, 16), text_width=16, tokens=12)
+PICTURES = PicturesConfig(
+    side_px=16, vae_widths=(8, 16), unet_widths=(8, 16), latent_channels=4, text_width=16, tokens=12
+)
 BEATS = BeatsConfig(
     patch_width=8, width=16, hidden=16, depth=3, heads=2, position_kernel=4, position_groups=4, buckets=8,
     max_distance=16,

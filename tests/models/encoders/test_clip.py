@@ -40,7 +40,8 @@ def test_pictures_are_prepared_as_clips_processor_does(folder, height, width):
         size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}, image_mean=MEAN, image_std=DEVIATION
     )
     wanted = processor(picture(height, width), return_tensors="pt").pixel_values[0]
-    torch.testing.assert_close(clip.prepared(picture(height, width)), wanted, rtol=0, atol=1 / 255 / min(DEVIATION) + 1e-5)
+    one_level = 1 / 255 / min(DEVIATION) + 1e-5
+    torch.testing.assert_close(clip.prepared(picture(height, width)), wanted, rtol=0, atol=one_level)
 
 
 def test_vectors_are_the_models_own_of_length_1(folder):

@@ -72,6 +72,13 @@ def test_a_judge_that_hears_nothing_has_no_ais():
     assert "clip:toy (00000000), 4 pictures of 4 labels" in str(table) and " -" in str(table)
 
 
+def test_a_judge_for_fid_alone_says_nothing_else():
+    eye = PictureJudge(name="inception:toy", identity=JUDGE.identity, see=see, classes=None)
+    rows = score(eye, judged([shade(number) for number in range(4)])).rows
+    assert [row.of for row in rows] == ["made", "true, another moment"]
+    assert all(row.aic is None and row.ais is None and row.iis is None and row.fid < 0.1 for row in rows)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audiotoken")
@@ -116,7 +123,7 @@ def test_what_cannot_be_judged_is_said(run, tmp_path):
     with pytest.raises(ArgumentError, match="--clips must be 4 to that many"):
         pictures(made, real=real, judge=own, clips=7)
     with pytest.raises(ArgumentError, match="give KIND:WEIGHTS"):
-        load_judge("inception")
+        load_judge("vgg")
     with pytest.raises(ArgumentError, match="hears by itself"):
         load_judge(own[0], hears="wav2clip:x")
     with pytest.raises(ArgumentError, match=r"holds no judge|No such file"):
