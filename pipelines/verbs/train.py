@@ -276,11 +276,14 @@ def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
     for option, value, takes in (
         ("--pictures", asked["options"].pictures, ("audiotoken",)),
         ("--listener", asked["options"].listener, ("audiotoken", "audioldm2", "re-audioldm")),
+        ("--clap", asked["options"].clap, ("audioldm2", "re-audioldm")),
     ):
         if value is not None and not asked["recipe"].startswith(takes):
             raise ArgumentError(f"{asked['recipe']} has no use for {option}; drop {option}")
     if asked["options"].learning != USUAL and not asked["recipe"].startswith("audiox"):
         raise ArgumentError(f"{asked['recipe']} has its own way to learn; drop --also-seconds and --optimizer")
+    if asked["options"].retrieving != NEAREST and not asked["recipe"].startswith("re-audioldm"):
+        raise ArgumentError(f"{asked['recipe']} retrieves nothing; drop --retrieval, --neighbours and --found")
     if asked["options"].start is not None and not asked["recipe"].startswith("audioldm2"):
         raise ArgumentError(f"{asked['recipe']} trains no other model further; drop --start")
     if machinery.workers == 1:

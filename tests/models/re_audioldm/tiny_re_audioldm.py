@@ -14,9 +14,11 @@ from models.encoders.audiomae_network import AudioMaeConfig, AudioMaeEncoder
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from models.re_audioldm.conditioning import Conditions, EncoderSources
 from models.re_audioldm.network import ReAudioLdmConfig, ReAudioLdmNetwork, Retrieval
-from models.re_audioldm.recipes import ReAudioLdmRecipe, Widths, re_audioldm_tiny
+from models.re_audioldm.recipes import Frozen, ReAudioLdmRecipe, Widths, re_audioldm_tiny, train_re_audioldm
+from models.training.execution import Execution, Spread
 from models.training.step import Batch
-from tests.models.audiox.tiny_audiox import WORDS, save_t5
+from models.training.world import World
+from tests.models.audiox.tiny_audiox import WORDS, fitted_codec, save_t5
 
 WIDTHS = Widths(latent_channels=2, latent_bins=2, said=16, heard=8, text=8)
 """Of the parts here; the codec has four channels, which these tests take for two by two."""
@@ -84,6 +86,25 @@ def rows_at(number: int, rows: range) -> Batch:
         "keys": [f"{number}-{row}" for row in range(4)],
     }
     return {name: value[rows.start : rows.stop : rows.step] for name, value in batch.items()}
+
+
+def train_small(folder: Path, encoders: Path, *, world: World, spread: Spread = "replicas") -> None:
+    """Trains a network of `small_recipe` in four steps, with the encoders that `save_sources` wrote."""
+    sources = EncoderSources(
+        clap=str(encoders / "clap"),
+        listener=str(encoders / "listener"),
+        text=EncoderSource(kind="t5", path=str(encoders / "t5")),
+        heard_s=0.5,
+    )
+    train_re_audioldm(
+        small_recipe(total_clips=16),
+        rows_at,
+        frozen=Frozen(codec=fitted_codec(), sources=sources),
+        folder=folder,
+        data={},
+        world=world,
+        execution=Execution(spread=spread),
+    )
 
 
 def conditions(most: int = 2) -> Conditions:

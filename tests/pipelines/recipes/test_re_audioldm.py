@@ -29,6 +29,8 @@ from pipelines.verbs.embed import embed
 from pipelines.verbs.generate import generate
 from pipelines.verbs.index import index
 from pipelines.verbs.neighbours import neighbours
+from pipelines.verbs.train import Parts
+from pipelines.verbs.train import train as train_verb
 from retrieval_index.neighbours import Neighbours
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 from tests.retrieval_index.toy_embedder import tone
@@ -164,3 +166,13 @@ def test_what_does_not_fit_is_refused(trained: Dataset) -> None:
     empty = Dataset.create(trained.path.parent / "empty")
     with pytest.raises(ArgumentError, match=r"needs --clap; .* train one on this dataset: foundsound train clap-tiny"):
         train_size(TINY, empty, folder, RunOptions(codec=str(trained.folder("codecs") / TINY.name)))
+
+
+def test_other_recipes_refuse_what_is_for_this_one(tmp_path: Path) -> None:
+    dataset = Dataset.create(tmp_path / "dataset")
+    with pytest.raises(
+        ArgumentError, match="audiox-tiny retrieves nothing; drop --retrieval, --neighbours and --found"
+    ):
+        train_verb("audiox-tiny", data=[str(dataset.path)], retrieving=Retrieving(retrieval="none"))
+    with pytest.raises(ArgumentError, match="clap-tiny has no use for --clap; drop --clap"):
+        train_verb("clap-tiny", data=[str(dataset.path)], parts=Parts(clap="clap"))
