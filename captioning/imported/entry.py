@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from captioning.captioner import one_line
 from curation.errors import ArgumentError, ClipError
 from curation.lists.row import Record, Reject, malformed, milliseconds, span_ms
 from curation.lists.text import csv_records
@@ -54,10 +55,10 @@ def sentence(text: object) -> str:
     Raises:
         ClipError: MALFORMED: it is no text, or holds no word.
     """
-    line = " ".join(text.split()) if isinstance(text, str) else ""
-    if not any(character.isalnum() for character in line) or "\0" in line:
+    line = one_line(text) if isinstance(text, str) and "\0" not in text else ""
+    if not any(character.isalnum() for character in line):
         raise malformed(f"the caption holds no words but {str(text)[:80]!r}")
-    return line.encode(errors="replace").decode()
+    return line
 
 
 def of_video(line: int, name: str, text: object) -> Caption:

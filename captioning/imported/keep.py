@@ -23,8 +23,8 @@ from curation.stage import Outcome, Stage
 from curation.tables import Row
 from curation.views import latest_sql, quoted
 
-VERSION = 1
-"""Grows when the same file gives other captions."""
+VERSION = 2
+"""Grows when the same file gives other captions; 2: control characters are not kept."""
 
 COMMIT_ROWS = 10_000
 

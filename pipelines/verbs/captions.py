@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from captioning.candidates import PROVENANCE, candidates_sql, checked_rule, choose, provenance_sql
+from captioning.captioner import one_line
 from captioning.score import SCORES
 from curation.annotated import ANNOTATED
 from curation.dataset import Dataset
@@ -69,6 +70,8 @@ class CaptionsResult:
         if self.file:
             where = self.file.as_uri() if self.file.suffix == ".html" else self.file
             return f"{len(self.rows):,} captions of {clips:,} clips: {where}"
+        if not self.rows:
+            return "no clip has a caption yet; `foundsound caption` makes some of what is cut, `status` says what is"
         return "\n".join(line for _, said in groupby(self.rows, lambda row: row["clip_id"]) for line in _lines(said))
 
 
@@ -77,11 +80,11 @@ def _lines(said: Iterator[Row]) -> Iterator[str]:
     rows = list(said)
     first = rows[0]
     start_s, end_s = first["start_ms"] / 1000, (first["start_ms"] + first["duration_ms"]) / 1000
-    labels = f"  [{', '.join(first['labels'])}]" if first["labels"] else ""
+    labels = "  " + one_line(f"[{', '.join(first['labels'])}]") if first["labels"] else ""
     yield f"{first['clip_id']}  {first['platform']} {first['video_id']} {start_s:g}-{end_s:g} s{labels}"
     for row in rows:
         clap = "" if row["clap"] is None else f"  clap {row['clap']:.2f}"
-        yield f"  {'*' if row['chosen'] else ' '} {row['source']:<24} {row['text']}{clap}"
+        yield f"  {'*' if row['chosen'] else ' '} {row['source']:<24} {one_line(row['text'])}{clap}"
 
 
 def captions(

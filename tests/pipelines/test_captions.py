@@ -47,6 +47,24 @@ def test_every_sentence_of_a_clip_is_shown_and_the_chosen_ones_are_marked(folder
     assert "c  youtube" not in shown
 
 
+def test_a_terminal_gets_no_control_characters(folder: Path) -> None:
+    row = {
+        "key": "c",
+        "grain": "clip",
+        "list": "one",
+        "line": 4,
+        "captions": ["An \x1b[2J owl."],
+        "labels": ["o\x07wl"],
+    }
+    Dataset(folder).append("annotations", [row])
+    shown = str(captions(folder, clip="c"))
+    assert "[o wl, owl]" in shown and "An [2J owl." in shown
+
+
+def test_where_nothing_was_said_that_is_said(tmp_path: Path) -> None:
+    assert "foundsound caption" in str(captions(Dataset.create(tmp_path / "empty").path))
+
+
 def test_one_clip_and_a_limit(folder: Path) -> None:
     assert {row["clip_id"] for row in captions(folder, clip="b").rows} == {"b"}
     assert len({row["clip_id"] for row in captions(folder, limit=1).rows}) == 1

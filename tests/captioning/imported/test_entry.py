@@ -53,6 +53,10 @@ def test_a_caption_has_words(text: object) -> None:
         sentence(text)
 
 
+def test_what_a_terminal_would_obey_is_no_part_of_a_caption() -> None:
+    assert sentence("A \x1b]0;dog\x07 barks \ud83d.") == "A ]0;dog barks \ufffd."
+
+
 def test_a_record_of_another_width_is_a_reject() -> None:
     good = understood(Record(2, "raw", ["x", "OxPnZzn1_L8_000883", "Rain."]), (1, 2), 3)
     assert isinstance(good, Caption) and good.text == "Rain."
