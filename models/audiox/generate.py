@@ -27,7 +27,7 @@ from models.audiox.encoder_source import ConditionSources
 from models.audiox.fusion import FusionConfig
 from models.audiox.network import AudioXConfig, AudioXNetwork
 from models.audiox.prompts import MorePrompts, Prompts
-from models.audiox.sampling import Sampling, Seed, guidance_of, sample_latents, start_noise
+from models.audiox.sampling import Noise, Sampling, Seed, guidance_of, sample_latents
 from models.codecs.codec import Codec, load_codec
 from models.diffusion.paths import PATHS
 from models.diffusion.solvers import OnStep
@@ -197,20 +197,20 @@ class AudioX:
             raise ValueError(
                 "this network was trained without prompts of sound: give audio with gaps, text or pictures"
             )
-        noise_BFD = start_noise(seed, len(prompts), (frames, self.codec.latent_channels)).to(self.device)
+        noise = Noise.of(seed, len(prompts), (frames, self.codec.latent_channels))
         size = sampling.at_once or len(prompts)
         starts = range(0, len(prompts), size)
         waves = []
         for number, first in enumerate(starts):
             tell = None if on_step is None else _tell_part(on_step, number, len(starts))
             part = slice(first, first + size)
-            waves.append(self._some(prompts.part(part), noise_BFD[part], seconds, steps, guidance, sampling, tell))
+            waves.append(self._some(prompts.part(part), noise.part(part), seconds, steps, guidance, sampling, tell))
         return torch.cat(waves)
 
     def _some(
         self,
         prompts: Prompts,
-        noise_BFD: Tensor,
+        noise: Noise,
         seconds: float,
         steps: int,
         guidance: Guidance,
@@ -218,19 +218,20 @@ class AudioX:
         on_step: OnStep | None,
     ) -> Tensor:
         """The sounds of some prompts, at once."""
-        rate_hz, frames = self.codec.sample_rate_hz, noise_BFD.shape[1]
+        rate_hz, frames = self.codec.sample_rate_hz, noise.shape[0]
         latents = prompts.latents(self.codec, self.network.scale, frames, device=self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             features = prompts.features(self.encoders, latents, reads_sound=self.network.config.adapters.audio)
             contexts, weights = guidance_of(self.network.conditioner, features, guidance)
             x_BFD = sample_latents(
                 self.network.transformer,
-                noise_BFD,
+                noise.start().to(self.device),
                 path=self.path,
                 steps=steps,
                 conditions=(contexts, weights),
                 known=latents.known,
                 sampling=sampling,
+                fresh=lambda step: noise.fresh(step).to(self.device),
                 on_step=on_step,
             )
         wave_BCT = self.codec.decode(self.network.scale.unscaled(x_BFD.float()))

@@ -29,7 +29,8 @@ class Manner:
         go_on: A sound file that is kept, and that goes on until --seconds.
         fill: A span of --audio that is made anew while the rest is kept, in s, as 1.5-3; again for each further span.
         guide: Guidance of one modality, as text=5 or video=3 or audio=1; those not named are then 1.
-        solver: euler, heun or dpm_solver_2m; the usual one of the network's kind when not given.
+        solver: euler, heun, dpm_solver_2m or dpm_solver_3m_sde (which draws noise on its way); the usual one of the
+            network's kind when not given.
         times: How steps are laid out: even, or exponential as AudioX's authors do.
         rescale: How far the spread that guidance adds is taken back, 0 to 1.
         candidates: Sounds that are made for each that is kept, the one nearest to the words by CLAP (AudioLDM 2).
@@ -45,7 +46,7 @@ class Manner:
     go_on: Annotated[Path | None, Parameter(name="--continue")] = None
     fill: tuple[str, ...] = ()
     guide: tuple[str, ...] = ()
-    solver: Literal["euler", "heun", "dpm_solver_2m"] | None = None
+    solver: Literal["euler", "heun", "dpm_solver_2m", "dpm_solver_3m_sde"] | None = None
     times: Literal["even", "exponential"] = "even"
     rescale: float = 0.0
     candidates: int = 1

@@ -167,8 +167,8 @@ def heard():
     return torch.from_numpy(np.random.default_rng(7).standard_normal((2, 1, 400), dtype=np.float32)) / 10
 
 
-@pytest.mark.parametrize("path", ["flow", "v"])
-def test_a_sound_is_the_same_in_a_batch_of_four_and_alone(hearing, frames, heard, path):
+@pytest.mark.parametrize(("path", "solver"), [("flow", None), ("v", None), ("v", "dpm_solver_3m_sde")])
+def test_a_sound_is_the_same_in_a_batch_of_four_and_alone(hearing, frames, heard, path, solver):
     """Every sound has another mix of prompts, so that each is padded for the others."""
     hearing.path = path
     prompts = {
@@ -179,12 +179,15 @@ def test_a_sound_is_the_same_in_a_batch_of_four_and_alone(hearing, frames, heard
         "music": [None, None, None, heard[1]],
     }
     seeds = [4, 9, 4, 2]
-    many = hearing.generate(**prompts, seconds=0.4, steps=4, seed=seeds)
-    in_parts = hearing.generate(**prompts, seconds=0.4, steps=4, seed=seeds, sampling=Sampling(at_once=3))
+    sampling = Sampling(solver=solver)
+    many = hearing.generate(**prompts, seconds=0.4, steps=4, seed=seeds, sampling=sampling)
+    in_parts = hearing.generate(
+        **prompts, seconds=0.4, steps=4, seed=seeds, sampling=Sampling(solver=solver, at_once=3)
+    )
     torch.testing.assert_close(in_parts, many, atol=1e-5, rtol=1e-4)
     for row in range(4):
         alone = {name: value[row : row + 1] for name, value in prompts.items()}
-        one = hearing.generate(**alone, seconds=0.4, steps=4, seed=seeds[row : row + 1])
+        one = hearing.generate(**alone, seconds=0.4, steps=4, seed=seeds[row : row + 1], sampling=sampling)
         torch.testing.assert_close(one[0], many[row], atol=1e-5, rtol=1e-4)
 
 

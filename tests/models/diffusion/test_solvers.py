@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from models.diffusion.paths import PATHS, beside
-from models.diffusion.solvers import dpm_solver_2m, euler, heun
-from models.diffusion.times import sampling_times
+from models.diffusion.solvers import dpm_solver_2m, dpm_solver_3m_sde, euler, heun
+from models.diffusion.times import exponential_times, sampling_times
 
 MEAN, STD = 1.5, 0.4
 
@@ -85,3 +85,57 @@ def test_calls_are_counted_and_progress_is_told(solver, calls):
     assert len(times) == calls
     assert times[0] == [1.0, 1.0]
     assert told == [(n, 5) for n in range(1, 6)]
+
+
+def moments(name, times):
+    """Mean and standard deviation of what the stochastic solver makes of the exact start, without drawing anything.
+
+    All is affine in the start and in the noise of each step, so rows that have one unit of one of them show its part.
+    """
+    path, steps = PATHS[name], len(times) - 1
+    mean, std = (float(value) for value in _normal_at(path, times[0]))
+    start = torch.full((steps + 2, 1), mean, dtype=torch.float64)
+    start[1] += std
+
+    def fresh(step):
+        unit = torch.zeros_like(start)
+        unit[2 + step] = 1
+        return unit
+
+    end = dpm_solver_3m_sde(gaussian_velocity(path), start, times, path, fresh=fresh)[:, 0]
+    return float(end[0]), float((end[1:] - end[0]).square().sum().sqrt())
+
+
+@pytest.mark.parametrize("name", ["flow", "v"])
+def test_the_stochastic_solver_keeps_the_marginals(name):
+    """Third order but for its first two steps, which leave an error of second order."""
+    errors = []
+    for steps in (40, 80):
+        times = torch.linspace(0.9, 0.1, steps + 1, dtype=torch.float64)
+        (mean, std), (true_mean, true_std) = moments(name, times), _normal_at(PATHS[name], times[-1])
+        assert mean == pytest.approx(float(true_mean), abs=1e-6)
+        errors.append(abs(std - float(true_std)))
+    assert errors[1] < 2e-4 and 2.4 < math.log2(errors[0] / errors[1]) < 3.2
+
+
+@pytest.mark.parametrize("name", ["flow", "v"])
+def test_the_stochastic_solver_reaches_the_data_from_pure_noise(name):
+    mean, std = moments(name, sampling_times(100))
+    assert (mean, std) == (pytest.approx(MEAN, abs=1e-5), pytest.approx(STD, rel=0.005))
+
+
+def test_what_the_authors_sampling_leaves_out_is_the_last_of_the_noise():
+    """From a ratio of 0.3 to the estimate in one step: the posterior mean spreads by s^2 / sqrt(s^2 + 0.3^2) = 0.32."""
+    mean, std = moments("v", exponential_times(250))
+    assert (mean, std) == (pytest.approx(MEAN, abs=1e-5), pytest.approx(0.32, rel=2e-4))
+
+
+def test_a_step_from_pure_noise_forgets_it():
+    """The estimate of the data is MEAN wherever one is: x - t v = MEAN for v = (x - MEAN) / t."""
+    noise = torch.tensor([[0.3], [-2.0]])
+    for start in (noise, -5 * noise):
+        end = dpm_solver_3m_sde(
+            lambda x, t_B: (x - MEAN) / beside(t_B, x), start, torch.tensor([1.0, 0.5]), PATHS["flow"],
+            fresh=lambda step: noise,
+        )  # fmt: skip
+        torch.testing.assert_close(end, 0.5 * MEAN + 0.5 * noise)
