@@ -1,18 +1,19 @@
 """AudioX on real sounds: quality by FD and KL, and whether texts and prompts of sound are followed.
 
-A judge of texts is fitted on held-out recordings, none of which the network has seen; a judge of prompts of sound,
-which are the held-out recordings, on the others.
+Two judges stand side by side. The one that is fitted on held-out recordings asks whether a sound is like others of its
+class; the one that is fitted on the recordings that were trained on, whether it is like those. Each is right about the
+recordings that it was fitted on, which says nothing: the other one's answer counts there.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.evidence.codec_ceiling import through_codec
 from benchmarks.evidence.esc50 import labels_of, make_dataset, of_classes, recordings, sounds_folder, widest_classes
-from benchmarks.evidence.judge import Judge, efficientat, efficientat_weights, features_of
+from benchmarks.evidence.judge import Float, Judge, efficientat, efficientat_weights, features_of
 from benchmarks.evidence.shown import Row, right_of
 from curation.dataset import Dataset
 from curation.selections.selection import read_rows
@@ -22,7 +23,8 @@ from pipelines.evaluations.sounds import sounds
 from pipelines.makers.manner import Manner
 from pipelines.verbs.generate import generate
 from pipelines.verbs.train import train
-from pipelines.wiring.listeners import Listener
+
+SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +80,7 @@ def trained(plan: RealPlan, folder: Path) -> tuple[Dataset, dict[str, Path]]:
 def quality(dataset: Dataset, runs: dict[str, Path], plan: RealPlan) -> list[Row]:
     """FD, KL and IS by EfficientAT of sounds made from captions of both splits, beside real ones, silence and noise."""
     rows: list[Row] = []
-    for split in ("train", "test"):
+    for split in SPLITS:
         for name, run in runs.items():
             if name != "trained" and split == "test":
                 continue
@@ -128,38 +130,39 @@ def from_sounds(run: Path, prompts: Sequence[Path], plan: RealPlan) -> list[Path
 def followed(dataset: Dataset, runs: dict[str, Path], plan: RealPlan, folder: Path) -> list[Row]:
     """How many sounds are of the class that was asked for, beside real sounds and what the codec leaves of them."""
     listener = efficientat()
-    files = {split: recordings_of(dataset, split, folder / "real" / split) for split in ("train", "test")}
+    files = {split: recordings_of(dataset, split, folder / "real" / split) for split in SPLITS}
     real = {split: features_of(listener, found, plan.seconds) for split, (found, _) in files.items()}
-    judges = {split: Judge.fit(real[split], files[split][1]) for split in real}
-    codec = dataset.folder("codecs") / plan.recipe
+    judges = {split: Judge.fit(real[split], files[split][1]) for split in SPLITS}
     rows: list[Row] = []
 
-    def add(prompts: str, row: str, made: Sequence[Path], labels: Sequence[str], judge: str) -> None:
-        rows.append(_row(prompts, row, judges[judge], _heard(listener, made, plan), labels))
+    def add(prompts: str, row: str, features_ND: Float, labels: Sequence[str]) -> None:
+        rows.append(_row(prompts, row, judges, features_ND, labels))
 
-    texts, asked = f"captions of {plan.classes} classes", files["train"][1]
+    texts, sounds_asked = f"captions of {plan.classes} classes", "held-out recordings, no words"
     for name, run in runs.items():
-        add(texts, name, *from_texts(run, dataset, "train", plan), "test")
-    add(texts, "real recordings, trained on", files["train"][0], asked, "test")
+        made, labels = from_texts(run, dataset, "train", plan)
+        add(texts, name, features_of(listener, made, plan.seconds), labels)
+    add(texts, "real recordings, trained on", real["train"], files["train"][1])
+    codec = dataset.folder("codecs") / plan.recipe
     behind = through_codec(files["train"][0], codec, folder / "codec" / "train", plan.seconds)
-    add(texts, "the same behind the codec", behind, asked, "test")
-    sounds_asked, held = files["test"][1], files["test"][0]
+    add(texts, "the same behind the codec", features_of(listener, behind, plan.seconds), files["train"][1])
+    held, labels = files["test"]
     for name, run in runs.items():
-        add("held-out recordings, no words", name, from_sounds(run, held, plan), sounds_asked, "train")
-    add("held-out recordings, no words", "the prompts themselves", held, sounds_asked, "train")
+        add(sounds_asked, name, features_of(listener, from_sounds(run, held, plan), plan.seconds), labels)
+    add(sounds_asked, "the prompts themselves", real["test"], labels)
     return rows
 
 
-def _heard(listener: Listener, files: Sequence[Path], plan: RealPlan) -> Any:
-    return features_of(listener, files, plan.seconds)
-
-
-def _row(prompts: str, row: str, judge: Judge, features_ND: Any, labels: Sequence[str]) -> Row:
+def _row(
+    prompts: str, row: str, judges: Mapping[str, Judge], features_ND: Float, labels: Sequence[str]
+) -> dict[str, Any]:
+    right = {split: right_of(judges[split].right(features_ND, labels), len(labels)) for split in SPLITS}
     return {
         "prompts": prompts,
         "row": row,
-        "right": right_of(judge.right(features_ND, labels), len(labels)),
-        "by chance": round(len(labels) / len(judge.labels), 1),
+        "right by the held-out recordings": right["test"],
+        "by those trained on": right["train"],
+        "by chance": round(len(labels) / len(judges["test"].labels), 1),
     }
 
 

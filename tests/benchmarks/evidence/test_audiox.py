@@ -146,7 +146,8 @@ def test_the_whole_of_real_sounds_on_made_ones(tmp_path: Path, monkeypatch: pyte
         "after one step",
         *("trained", "real, two halves", "silence", "noise"),
     ]
-    right = {(row["prompts"], row["row"]): row["right"] for row in tables["followed"]}
-    assert right["captions of 2 classes", "real recordings, trained on"] == "8 of 8"
-    assert right["held-out recordings, no words", "the prompts themselves"] == "8 of 8"
-    assert len(right) == 7
+    found = {(row["prompts"], row["row"]): row for row in tables["followed"]}
+    real = found["captions of 2 classes", "real recordings, trained on"]
+    assert (real["right by the held-out recordings"], real["by chance"]) == ("8 of 8", 4.0)
+    assert found["held-out recordings, no words", "the prompts themselves"]["by those trained on"] == "8 of 8"
+    assert len(found) == 7
