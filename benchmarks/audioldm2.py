@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import Measured, best_seconds
 from models.audioldm2 import AudioLDM2
 from models.audioldm2.conditioning import FrozenEncoders
-from models.audioldm2.generate import Hearing
+from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import LanguageConfig
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
 from models.audioldm2.objective import AudioLdm2Objective, ObjectiveSettings, published_schedule, trained_parts

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from models.audioldm2.conditioning import CLAP, FrozenEncoders, Given, emptied, of_streams
+from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import Stream, Streams
 from models.audioldm2.network import AudioLdm2Network
 from models.audioldm2.phonemes import PHONEMES, Spoken, stream_of_phonemes
@@ -24,27 +25,6 @@ from models.audiox.sampling import Seed, start_noise
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
 from models.diffusion.solvers import OnStep
-from models.encoders.audiomae import LOA_FACTOR
-
-WINDOW_S = 10.24
-"""What the published models hear and make at once, s."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hearing:
-    """What of a sound the language of audio says.
-
-    Attributes:
-        window_s: Length of a sound, s.
-        factor: 8 for sounds and music, 1 for speech.
-    """
-
-    window_s: float = WINDOW_S
-    factor: int = LOA_FACTOR
-
-    def __post_init__(self) -> None:
-        if not self.window_s > 0 or self.factor < 1:
-            raise ValueError(f"window_s and factor must be above 0, got {self.window_s} and {self.factor}")
 
 
 @dataclass(frozen=True, slots=True)

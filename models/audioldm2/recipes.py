@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders
-from models.audioldm2.generate import AudioLDM2, Hearing
+from models.audioldm2.generate import AudioLDM2
+from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import LanguageConfig, StreamConfig
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
 from models.audioldm2.objective import ObjectiveSettings, Phase

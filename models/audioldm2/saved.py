@@ -22,6 +22,7 @@ from torch import nn
 
 from models.audioldm2.clap_parts import clap_parts
 from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders
+from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import LanguageConfig, LanguageOfAudio, StreamConfig
 from models.audioldm2.network import AudioLdm2Network
 from models.audiox.pretrained import T5TextTokens
@@ -30,7 +31,7 @@ from models.encoders.audiomae import AudioMae, save_audiomae
 from models.encoders.clap import ClapEncoder
 
 if TYPE_CHECKING:
-    from models.audioldm2.generate import AudioLDM2, Hearing
+    from models.audioldm2.generate import AudioLDM2
 
 _FORMAT = "audioldm2 1"
 OWN_FILE, INDEX_FILE = "foundsound.json", "model_index.json"
@@ -69,7 +70,7 @@ def model_in(folder: Path) -> Path:
     )
 
 
-def hearing_of(folder: Path) -> "Hearing":
+def hearing_of(folder: Path) -> Hearing:
     """What of a sound a model says, without loading it.
 
     Args:
@@ -79,8 +80,6 @@ def hearing_of(folder: Path) -> "Hearing":
         FileNotFoundError: there is no model.
         ValueError: it is of a kind that is not known.
     """
-    from models.audioldm2.generate import Hearing
-
     own = _own(model_in(folder))
     return Hearing(**own["hearing"]) if own else Hearing()
 

@@ -8,7 +8,7 @@ import torch
 
 from curation.errors import ArgumentError
 from models.audioldm2 import AudioLDM2
-from models.audioldm2.generate import WINDOW_S
+from models.audioldm2.hearing import WINDOW_S
 from models.audioldm2.phonemes import Spoken
 from models.audioldm2.saved import hearing_of
 from pipelines.makers.maker import How, Made, OnStep, Seed, System

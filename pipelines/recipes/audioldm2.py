@@ -18,7 +18,7 @@ from curation.samples import Source
 from curation.tables import TEMPORARY
 from models.audioldm2 import AudioLDM2
 from models.audioldm2.conditioning import FrozenEncoders
-from models.audioldm2.generate import Hearing
+from models.audioldm2.hearing import Hearing
 from models.audioldm2.phonemes import PHONEMES
 from models.audioldm2.recipes import (
     RUN_MODEL,

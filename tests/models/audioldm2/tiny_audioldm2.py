@@ -8,7 +8,7 @@ from torch import nn
 
 from models.audioldm2 import AudioLDM2
 from models.audioldm2.conditioning import FrozenEncoders
-from models.audioldm2.generate import Hearing
+from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import LanguageConfig, StreamConfig
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
 from models.audiox.pretrained import T5TextTokens
