@@ -179,8 +179,7 @@ def select(
         name: Name of the selection.
         where: SQL condition over one row a clip, with the tables `clips` (and its `split`, `labels`, `captions`,
             `transcript`, `types`, `lists`), `videos`, `"fetch"` (a word of SQL, so in quotes), `cut`, `measure`, and
-            every other stage of clips that has run, by its name; each has the answer to what the clip is now. Null
-            counts as false. None keeps all.
+            every other stage of clips that has run, as answered last; null counts as false. None keeps all.
         split: The split that is taken.
         guards: Evaluation lists whose spans and sounds are refused; only for the train split.
         rules: Names of published thresholds (`curation/selections/rules.py`); each refuses what it does not hold for.
