@@ -8,8 +8,8 @@ import gc
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property, partial
-from itertools import groupby, pairwise
+from functools import cached_property
+from itertools import groupby, pairwise, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -85,7 +85,6 @@ NO_CLIP = -1
 _TEXTS = ("clip_id", "caption", "audio_sha256")
 _NUMBERS = np.dtype([("start_s", np.float64), ("end_s", np.float64), ("window", np.int32)])
 _WHOLE = f"V{_NUMBERS.itemsize}"
-_hit = partial(tuple.__new__, Hit)  # half the time of Hit._make
 
 
 class Index:
@@ -247,7 +246,7 @@ class Index:
             numbers = self._numbers.view(_WHOLE)[rows].view(_NUMBERS)  # five times as fast as field by field
             starts_s, ends_s, window = (numbers[name].tolist() for name in ("start_s", "end_s", "window"))
             fields = zip(clip_ids, starts_s, ends_s, captions, sums, scores.tolist(), window, strict=True)
-            hits = list(map(_hit, fields))
+            hits = list(map(tuple.__new__, repeat(Hit), fields))  # two thirds of the time of Hit._make
             return [hits[begin:end] for begin, end in pairwise(ends)]
 
     def _firsts(self, slots: npt.NDArray[np.int64], k: int) -> tuple[list[int], list[int]]:

@@ -301,4 +301,4 @@ def int16_round_trip(wave: Tensor) -> Tensor:
 
     Source: laion-clap 1.1.7, `float32_to_int16` and `int16_to_float32`.
     """
-    return (wave.clamp(-1.0, 1.0) * INT16_FULL_SCALE).trunc() / INT16_FULL_SCALE
+    return wave.clamp(-1.0, 1.0).mul_(INT16_FULL_SCALE).trunc_().div_(INT16_FULL_SCALE)
