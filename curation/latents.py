@@ -249,6 +249,11 @@ class LatentClips:
     def __len__(self) -> int:
         return len(self._members.wanted)
 
+    @property
+    def keys(self) -> pa.StringArray:
+        """clip_id of each."""
+        return self._members.keys.take(pa.array(self._members.wanted))
+
     def check(self, lengths: Lengths) -> None:
         """See that what was heard was heard in windows as long as samples.
 

@@ -22,6 +22,7 @@ from curation.raw_latents import RawLatents
 from curation.shards.batches import BatchPlan, Indices
 from curation.shards.reader import Shards
 from curation.stored_neighbours import side_by_side
+from curation.takedowns.watch import TakedownWatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,7 @@ class Samples:
         edges = np.asarray(lengths.latent_frames)
         bucket_of = [np.searchsorted(edges, clips.latent_frames, side="right") - 1 for clips in self._clips]
         self.too_short = int(sum((buckets < 0).sum() for buckets in bucket_of))
+        self._watches = [TakedownWatch(source.dataset, one.keys) for source, one in zip(sources, clips, strict=True)]
         self.types = frozenset[str]().union(*(one.types for one in clips))
         """All that clips train, by what lists say of them."""
         self._members: dict[tuple[int, int], Indices] = {
@@ -183,6 +185,9 @@ class Samples:
             `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, what
             `side_by_side` gives of neighbours, `transcripts`, B strings, and, unless every text is blank, `tokens`
             (B, L, T) float16 with `token_lengths`, B integers.
+
+        Raises:
+            StoppedError: Some clip that is trained on was taken down meanwhile.
         """
         places = plan.batch(number)
         bucket = self._filled[places.bucket]
@@ -220,6 +225,8 @@ class Samples:
         tokens = [sample["tokens"] for sample in drawn if "tokens" in sample]
         if any(one.size for one in tokens):
             batch["tokens"], batch["token_lengths"] = _padded(tokens)
+        for watch in self._watches:  # now that all of it was copied out of the files
+            watch.check()
         return batch
 
 

@@ -10,7 +10,7 @@ import mmap
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -44,13 +44,14 @@ class Shards:
 
     Args:
         folder: `shards/<generation>`.
+        check: Called after each reading, with what it may raise; None: nothing is.
 
     Raises:
         DatasetError: The generation is not finished, or its index is damaged.
     """
 
-    def __init__(self, folder: str | Path | Root) -> None:
-        self.root = Root.of(folder)
+    def __init__(self, folder: str | Path | Root, check: Callable[[], None] | None = None) -> None:
+        self.root, self._check = Root.of(folder), check
         self.index = GenerationIndex.read(self.root)
         self._ends = list(accumulate(shard.clips for shard in self.index.shards))
         self._mapped: OrderedDict[int, _Mapped] = OrderedDict()
@@ -116,7 +117,10 @@ class Shards:
                 length = size_bytes if head_bytes is None else min(size_bytes, head_bytes)
                 spans[member] = (offset_bytes, offset_bytes + length)
         tar = shard.tar
-        return self._ranged(shard, spans) if tar is None else {name: tar[a:b] for name, (a, b) in spans.items()}
+        found = self._ranged(shard, spans) if tar is None else {name: tar[a:b] for name, (a, b) in spans.items()}
+        if self._check is not None:
+            self._check()
+        return found
 
     def _ranged(self, shard: _Mapped, spans: dict[str, tuple[int, int]]) -> dict[str, bytes]:
         """The members of a clip, which lie side by side in the tar, with one request."""

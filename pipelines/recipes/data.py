@@ -28,6 +28,7 @@ from curation.shards.batches import BatchPlan
 from curation.shards.generation import INDEX_FILE
 from curation.shards.reader import Shards
 from curation.storage import Root
+from curation.takedowns.watch import TakedownWatch
 from models.audiox.encoder_source import EncoderSource
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from models.training.world import World
@@ -42,12 +43,15 @@ FITTING_CLIPS = 256
 
 
 def open_shards(dataset: Dataset, generation: str) -> Shards:
-    """The shards of a generation.
+    """The shards of a generation; who reads them stops when one of its clips is taken down.
 
     Raises:
         ArgumentError: There is no such generation.
+        StoppedError: A takedown of one of its clips has begun and not come to its end.
     """
-    return Shards.open(_generation(dataset, generation))
+    root = _generation(dataset, generation)
+    keys = [chunk for offsets in Shards.open(root).offsets() for chunk in offsets["key"].chunks]
+    return Shards(root, check=TakedownWatch(dataset, pa.chunked_array(keys, pa.string()).combine_chunks()).check)
 
 
 def _generation(dataset: Dataset, name: str) -> Root:
