@@ -5,9 +5,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from models.audiotoken.generate import AudioToken, FrozenSources, check_widths
 from models.audiotoken.network import AudioTokenConfig, AudioTokenNetwork
 from models.audiotoken.objective import AudioTokenObjective, ObjectiveSettings
+from models.audiotoken.text_to_image import TextToImage
+from models.encoders.beats import Beats
 from models.training.averaged import RowsAt, seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -102,11 +106,32 @@ def audiotoken_base(
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Frozen:
+    """What a run needs and does not train.
+
+    Attributes:
+        pictures: The text-to-image model, on the run's device.
+        listener: BEATs, likewise.
+        sources: Where both were loaded from.
+    """
+
+    pictures: TextToImage
+    listener: Beats
+    sources: FrozenSources
+
+    @classmethod
+    def load(cls, sources: FrozenSources, device: torch.device | str) -> "Frozen":
+        """Both from where they are; raises what loading them does."""
+        pictures, listener = sources.load(device)
+        return cls(pictures=pictures, listener=listener, sources=sources)
+
+
 def train_audiotoken(
     recipe: AudioTokenRecipe,
     batch_at: RowsAt,
     *,
-    sources: FrozenSources,
+    frozen: Frozen,
     folder: Path,
     data: Mapping[str, Any],
     world: World,
@@ -118,7 +143,7 @@ def train_audiotoken(
     Args:
         recipe: What to train.
         batch_at: Rows of batch b; see `AudioTokenObjective` for what is in it.
-        sources: Of what is not trained.
+        frozen: What is not trained.
         folder: Of the run.
         data: What the batches are made of, as JSON; a run is not resumed with other data.
         world: The processes that train together.
@@ -134,14 +159,14 @@ def train_audiotoken(
     """
     if execution is not None and execution.spread == "shards":
         raise ValueError("an embedder is trained as replicas; drop --spread shards")
-    pictures, listener = sources.load(world.device)
+    pictures, listener = frozen.pictures, frozen.listener
     check_widths(recipe.network, pictures, listener)
     settings = asdict(recipe)
     for name in _HOW:
         del settings["training"][name]
     if world.is_first:
-        frozen = {"pictures": pictures.identity(), "listener": listener.identity()}
-        open_run(folder, {"recipe": settings, "frozen": frozen, "data": dict(data)})
+        identities = {"pictures": pictures.identity(), "listener": listener.identity()}
+        open_run(folder, {"recipe": settings, "frozen": identities, "data": dict(data)})
     world.wait()
     averaged = train_averaged(
         seeded(lambda: AudioTokenNetwork(recipe.network), recipe.training.seed).to(world.device),
@@ -156,5 +181,5 @@ def train_audiotoken(
     if averaged is None:
         return None
     model = AudioToken(averaged, pictures=pictures, listener=listener, prompt=recipe.objective.prompt)
-    model.save_pretrained(folder / "model", sources)
+    model.save_pretrained(folder / "model", frozen.sources)
     return model

@@ -10,7 +10,15 @@ from curation.encode_pictures import StoredPictures
 from curation.errors import ArgumentError, StoppedError
 from curation.names import plain_name
 from models.audiotoken.generate import FrozenSources
-from models.audiotoken.recipes import WINDOW_S, AudioTokenRecipe, audiotoken_base, audiotoken_tiny, train_audiotoken
+from models.audiotoken.recipes import (
+    WINDOW_S,
+    AudioTokenRecipe,
+    Frozen,
+    audiotoken_base,
+    audiotoken_tiny,
+    train_audiotoken,
+)
+from models.audiotoken.text_to_image import TextToImage
 from models.training.world import World
 from pipelines.recipes.data import generation_identity, open_shards
 from pipelines.recipes.options import RunOptions
@@ -51,7 +59,7 @@ def train_audiotoken_base(dataset: Dataset, folder: Path, options: RunOptions) -
 def train_recipe(
     name: str,
     recipe_of: Callable[..., AudioTokenRecipe],
-    frozen: FrozenSources,
+    sources: FrozenSources,
     dataset: Dataset,
     folder: Path,
     options: RunOptions,
@@ -61,7 +69,7 @@ def train_recipe(
     Args:
         name: Of the recipe, and of the latents of pictures.
         recipe_of: From the widths of the frozen models, the length of the run and the seed.
-        frozen: Where the frozen models are.
+        sources: Where the frozen models are.
         dataset: With the generation.
         folder: Of the run.
         options: What the user said.
@@ -75,7 +83,8 @@ def train_recipe(
     """
     where = checked_source(name, options)
     world = World.join(device_name())
-    model, listener = load_text_to_image(frozen.pictures, "cpu"), load_beats(frozen.listener, "cpu")
+    device = str(world.device)
+    model, listener = load_text_to_image(sources.pictures, device), load_beats(sources.listener, device)
     recipe = recipe_of(
         heard_width=listener.dimension,
         token_width=model.token_width,
@@ -85,7 +94,11 @@ def train_recipe(
     seconds = options.seconds or (TINY_WINDOW_S if name == "audiotoken-tiny" else WINDOW_S)
     shards, rate_hz = open_shards(dataset, options.generation), PICTURE_RATE_HZ[name]
     clips = with_pictures(dataset, shards, where)
-    stored = None if options.raw else _stored(dataset, frozen.pictures, name, [shards.key(one) for one in clips], world)
+    stored = (
+        None
+        if options.raw
+        else _stored(dataset, sources.pictures, model, name, [shards.key(one) for one in clips], world)
+    )
     batches = SoundedPictures(
         shards=shards,
         clips=clips,
@@ -102,7 +115,7 @@ def train_recipe(
         trained = train_audiotoken(
             recipe,
             batches,
-            sources=frozen,
+            frozen=Frozen(pictures=model, listener=listener, sources=sources),
             folder=folder,
             data={
                 **generation_identity(dataset, options.generation),
@@ -134,11 +147,13 @@ def checked_source(name: str, options: RunOptions) -> str | None:
     return options.sources[0].where if options.sources else None
 
 
-def _stored(dataset: Dataset, pictures: str, name: str, keys: list[str], world: World) -> StoredPictures:
+def _stored(
+    dataset: Dataset, pictures: str, model: TextToImage, name: str, keys: list[str], world: World
+) -> StoredPictures:
     """The latents of the clips' pictures; what is pending is encoded, in one process for all."""
     called = plain_name(name, "set of latents")
     if world.is_first:
-        stage = encode_pictures_stage(dataset, pictures, rate_hz=PICTURE_RATE_HZ[name], called=called)
+        stage = encode_pictures_stage(dataset, pictures, model, rate_hz=PICTURE_RATE_HZ[name], called=called)
         run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
     world.wait()
     return StoredPictures.of(dataset, called, keys)

@@ -83,10 +83,20 @@ def load_beats(name_or_path: str, device: str | None = None) -> "Beats":
         raise ArgumentError(f"no BEATs can be loaded from {name_or_path!r}: {error}") from error
 
 
-def encode_pictures_stage(dataset: Dataset, pictures: str, *, rate_hz: float, called: str) -> EncodePictures:
-    """The stage `encode_pictures` with the autoencoder of a text-to-image model."""
+def encode_pictures_stage(
+    dataset: Dataset, pictures: str, model: "TextToImage", *, rate_hz: float, called: str
+) -> EncodePictures:
+    """The stage `encode_pictures` with the autoencoder of a text-to-image model.
+
+    Args:
+        dataset: The dataset.
+        pictures: Where workers load the model from.
+        model: The same, for its identity.
+        rate_hz: Pictures a second.
+        called: Name of the latents.
+    """
     return EncodePictures(
-        encoder=NumpyPictures(load_text_to_image(pictures, "cpu")).identity(),
+        encoder=NumpyPictures(model).identity(),
         rate_hz=rate_hz,
         build=partial(_numpy_pictures, pictures),
         media=dataset.media,

@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from models.audiotoken import AudioToken
 from models.audiotoken.network import AudioTokenNetwork
-from models.audiotoken.recipes import audiotoken_base, audiotoken_tiny, train_audiotoken
+from models.audiotoken.recipes import Frozen, audiotoken_base, audiotoken_tiny, train_audiotoken
 from models.audiotoken.text_to_image_fit import (
     PicturesConfig,
     TextAndUnet,
@@ -31,8 +31,9 @@ def rows_at(number, rows):
 
 def run(folder, sources, clips=48):
     recipe = audiotoken_tiny(heard_width=48, token_width=16, total_clips=clips)
+    frozen = Frozen.load(sources, "cpu")
     return train_audiotoken(
-        recipe, rows_at, sources=sources, folder=folder, data={}, world=World(device=torch.device("cpu"))
+        recipe, rows_at, frozen=frozen, folder=folder, data={}, world=World(device=torch.device("cpu"))
     )
 
 
