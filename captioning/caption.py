@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
-import soundfile
 
 from captioning.asking import Asked, Asking
 from captioning.cache import AnswerCache, question_sha256
@@ -20,7 +19,7 @@ from captioning.captioner import Captioner, CaptionerIdentity, Sound, unended
 from captioning.facts.hints import Hints
 from captioning.picture import seen
 from captioning.prompt import Prompt
-from captioning.sound import heard
+from captioning.sound import heard, length_s
 from captioning.structure import parse_structure
 from captioning.text_scores import is_echo, other_language
 from curation.annotated import ANNOTATED
@@ -249,7 +248,7 @@ class Caption(Stage):
         if row["audio_sha256"] is None or self.captioner.window_s is None:
             return None
         path = self.media.open_path(row["audio_sha256"], ".flac")
-        return min(float(soundfile.info(path).duration), self.captioner.window_s)
+        return min(length_s(path), self.captioner.window_s)
 
     def _outcome(self, asked: Asked) -> Outcome:
         key = asked.row["key"]

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from curation.errors import ClipError, Code
+from curation.errors import ClipError, Code, DatasetError
 from curation.programs.ffmpeg import input_options
 
 FRAMES_HZ = 2.0
@@ -30,9 +30,23 @@ def seen(path: Path, *, rate_hz: float = FRAMES_HZ, window_s: float = WINDOW_S) 
 
     Raises:
         ClipError: The file shows no frame (`NO_VIDEO`).
+        DatasetError: The file is damaged.
     """
+    try:
+        frames = _frames(path, rate_hz, round(rate_hz * window_s))
+    except av.FFmpegError as error:
+        raise DatasetError(
+            f"{path} was whole when it was cut and cannot be read ({error}); look after its disk, put the file back or "
+            "fetch its video again"
+        ) from error
+    if not frames:
+        raise ClipError(Code.NO_VIDEO, f"{path.name} shows no frame")
+    return np.stack(frames)
+
+
+def _frames(path: Path, rate_hz: float, most: int) -> list[npt.NDArray[np.uint8]]:
+    """The first `most` frames at this rate, each (H, W, 3)."""
     frames: list[npt.NDArray[np.uint8]] = []
-    most = round(rate_hz * window_s)
     with av.open(str(path), options=input_options()) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -43,6 +57,4 @@ def seen(path: Path, *, rate_hz: float = FRAMES_HZ, window_s: float = WINDOW_S) 
                 frames.append(shown)
             if len(frames) == most:
                 break
-    if not frames:
-        raise ClipError(Code.NO_VIDEO, f"{path.name} shows no frame")
-    return np.stack(frames)
+    return frames

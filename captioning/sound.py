@@ -1,5 +1,7 @@
 """Reading the sound of a clip as a captioner hears it: mono, at its rate, at most one window long."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
@@ -8,7 +10,29 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from curation.errors import ClipError, Code
+from curation.errors import ClipError, Code, DatasetError
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise DatasetError(
+            f"{path} was whole when it was cut and cannot be read ({error}); look after its disk, put the file back or "
+            "fetch its video again"
+        ) from error
+
+
+def length_s(path: Path) -> float:
+    """Length of a sound of the media store, s.
+
+    Raises:
+        DatasetError: The file is damaged.
+    """
+    with _opened(path) as file:
+        return float(file.frames / file.samplerate)
 
 
 def heard(path: Path, *, sample_rate_hz: int, window_s: float) -> npt.NDArray[np.float32]:
@@ -24,8 +48,9 @@ def heard(path: Path, *, sample_rate_hz: int, window_s: float) -> npt.NDArray[np
 
     Raises:
         ClipError: The file holds no samples (`EMPTY`).
+        DatasetError: The file is damaged.
     """
-    with soundfile.SoundFile(path) as file:
+    with _opened(path) as file:
         rate_hz = file.samplerate
         wave_TC = file.read(frames=round(window_s * rate_hz), dtype="float32", always_2d=True)
     if len(wave_TC) == 0:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from captioning.picture import FRAMES_HZ, seen
-from curation.errors import ClipError, Code
+from curation.errors import ClipError, Code, DatasetError
 
 
 def grey(path: Path, frames: int, rate_hz: int) -> Path:
@@ -41,3 +41,10 @@ def test_a_file_without_a_frame_is_set_aside(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ClipError) as error:
         seen(grey(tmp_path / "a.mp4", 2, 10), window_s=0.0)
     assert error.value.code is Code.NO_VIDEO
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    file = grey(tmp_path / "a.mp4", 4, 10)
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(DatasetError, match=r"a\.mp4 .*cannot be read"):
+        seen(file)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from captioning.sound import heard
-from curation.errors import ClipError
+from captioning.sound import heard, length_s
+from curation.errors import ClipError, DatasetError
 
 
 def test_channels_are_averaged_and_the_rate_is_changed(tmp_path: Path) -> None:
@@ -34,3 +34,16 @@ def test_a_file_without_samples_is_set_aside(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(0), 16_000)
     with pytest.raises(ClipError, match="EMPTY"):
         heard(tmp_path / "a.wav", sample_rate_hz=16_000, window_s=30.0)
+
+
+def test_a_damaged_file_is_named_and_is_no_short_or_silent_clip(tmp_path: Path) -> None:
+    file = tmp_path / "a.flac"
+    soundfile.write(file, np.random.default_rng(0).uniform(-0.5, 0.5, 48_000), 16_000)
+    assert length_s(file) == 3.0
+    whole = file.read_bytes()
+    for damaged in (whole[:30], b"", b"x" * len(whole)):
+        file.write_bytes(damaged)
+        with pytest.raises(DatasetError, match=r"a\.flac .*cannot be read"):
+            length_s(file)
+        with pytest.raises(DatasetError, match=r"a\.flac .*cannot be read"):
+            heard(file, sample_rate_hz=16_000, window_s=30.0)
