@@ -53,13 +53,13 @@ def make_app() -> App:
 
 
 def show(result: Any, as_json: bool) -> None:
-    """Print a verb's result to standard output."""
+    """Print a verb's result to standard output; whoever reads it, as `head`, may have enough before its end."""
     if result is None:
         return
-    if as_json:
-        print(json.dumps(result.as_dict(), ensure_ascii=False, indent=2))
-    else:
-        print(result)
+    try:
+        print(json.dumps(result.as_dict(), ensure_ascii=False, indent=2) if as_json else result, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
