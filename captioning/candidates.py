@@ -89,12 +89,15 @@ def candidates_sql(dataset: Dataset) -> str:
 def provenance_sql(dataset: Dataset) -> str:
     """A query for where captions are from: `clip_id`, `captions` (their label), and the columns of `PROVENANCE`.
 
+    `structure` is that of the answer with the number `structured`; of those drawn beside it only the sentence is kept.
+
     Args:
         dataset: Captioners must have run on it.
     """
     there = set(dataset.sql("SELECT * FROM caption LIMIT 0").column_names)
     columns = ", ".join(name if name in there else f"NULL AS {name}" for name in PROVENANCE)
-    return f"SELECT key AS clip_id, label AS captions, {columns} FROM caption WHERE state = 'done'"
+    whose = "key AS clip_id, label AS captions, candidate AS structured"
+    return f"SELECT {whose}, {columns} FROM caption WHERE state = 'done'"
 
 
 def further_sql(dataset: Dataset) -> str:

@@ -41,7 +41,10 @@ FROM shown JOIN videos USING (video_key) LEFT JOIN ({candidates}) AS said USING 
 LEFT JOIN labelled USING (clip_id) LEFT JOIN ({chosen}) AS chosen USING (clip_id, source, text)
 ORDER BY {order}, chosen DESC, said.source, said.text"""
 
-_WRITTEN = ", ".join(["", "said.captions", *(f"made.{name}" for name in PROVENANCE)])
+_OWN_STRUCTURE = "CASE WHEN said.candidate = made.structured THEN made.structure END AS structure"
+_WRITTEN = ", ".join(
+    ["", "said.captions", *(_OWN_STRUCTURE if name == "structure" else f"made.{name}" for name in PROVENANCE)]
+)
 _PROVENANCE = "LEFT JOIN ({made}) AS made ON made.clip_id = shown.clip_id AND made.captions = said.captions"
 """Where a sentence is from, which stands in files to take along."""
 

@@ -17,6 +17,7 @@ from curation.keys import video_key
 from curation.stage import Outcome
 from pipelines.verbs.captions import captions
 from pipelines.verbs.forget import forget
+from tests.captioning.made_facts import cut_and_tagged, dataset_of, said
 from tests.pipelines.captioned import ANSWERS, LISTENER, captioned
 
 
@@ -110,6 +111,16 @@ def test_a_file_says_where_every_sentence_is_from(tmp_path: Path) -> None:
         written = list(csv.DictReader(text))
     assert [row["weights_sha256"] or None for row in written] == [row["weights_sha256"] for row in rows]
     assert json.dumps(captions(dataset.path, out=tmp_path / "captions.jsonl").as_dict())
+
+
+def test_a_structure_stands_only_beside_its_own_sentence(tmp_path: Path) -> None:
+    dataset = dataset_of(tmp_path / "dataset", {"dog": []}, {})
+    cut_and_tagged(dataset, {"dog": {}})
+    whole, drawn = '{"caption": "A dog barks."}', [{"candidate": 1, "text": "A dog."}]
+    said(dataset, "listener", {"dog": "A dog barks."}, structure=whole, further=drawn)
+    captions(dataset.path, out=tmp_path / "captions.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "captions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert {row["text"]: row["structure"] for row in rows} == {"A dog barks.": whole, "A dog.": None}
 
 
 def test_another_kind_of_file_and_a_rule_without_scores_are_refused(folder: Path, tmp_path: Path) -> None:
