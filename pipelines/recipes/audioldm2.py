@@ -53,8 +53,6 @@ FRAME_RATE_HZ, FRAME_SIZE_PX = 1.0, 16
 """Of the pictures that `encode` keeps of clips that have one; nothing here reads them. Source: ours."""
 
 TEXTS_AT_ONCE = 256
-JOINT_SHARE = 5
-"""One clip of so many is the joint phase's in every recipe."""
 
 
 def train_audioldm2_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
@@ -169,11 +167,11 @@ def _check_speech(size: Size, data: tuple[Source, ...], start: AudioLDM2 | None)
 
 
 def _recipe(size: Size, options: RunOptions, widths: Widths, *, goes_on: bool) -> AudioLdm2Recipe:
-    """The recipe as asked; of a model that is trained further the joint phase alone."""
-    clips = {}
+    """The recipe as asked; of a model that is trained further the joint phase alone, of as many clips as asked."""
+    recipe = size.recipe(widths, seed=options.seed)
     if options.clips is not None:
-        clips = {"total_clips": options.clips * (JOINT_SHARE if goes_on else 1)}
-    recipe = size.recipe(widths, **clips, seed=options.seed)
+        share = recipe.total_clips / recipe.only("joint").total_clips if goes_on else 1
+        recipe = size.recipe(widths, total_clips=round(options.clips * share), seed=options.seed)
     return recipe.only("joint") if goes_on else recipe
 
 
