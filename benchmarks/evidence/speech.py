@@ -1,26 +1,40 @@
 """`python -m benchmarks.evidence.speech --out FOLDER [--clips N] [--save]`: digits said by a small AudioLDM 2.
 
 Digits are made with eSpeak NG, which has to be installed. A listener, a CLAP, a mel codec and the recipe
-`audioldm2-speech-tiny` are trained on some voices; a judge is fitted on others. It is asked about sounds that
-`generate --transcript` made, beside real digits, the same behind the codec, and a run that has learned nothing. Chance
-is one in ten. Run again, it goes on where it stopped.
+`audioldm2-speech-tiny` are trained on some voices; a judge is fitted on others. It is asked about sounds as
+`generate --transcript` makes them, beside real digits, the same through the codec, and a run that has learned nothing;
+what the vocoder is given and what it makes of it are asked about apart. Chance is one in ten. Run again, it goes on
+where it stopped.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from benchmarks.evidence.codec_ceiling import through_codec
-from benchmarks.evidence.digit_judge import DigitJudge
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.evidence.codec_ceiling import write_wav
+from benchmarks.evidence.digit_judge import STEPS, DigitJudge, mels_of, waves_of
 from benchmarks.evidence.shown import Row, keep, lines_of, right_of
-from benchmarks.evidence.spoken_digits import CLIP_S, DIGITS, Utterance, make_dataset, utterances, write_recordings
+from benchmarks.evidence.spoken_digits import (
+    CLIP_S,
+    DIGITS,
+    RATE_HZ,
+    Utterance,
+    make_dataset,
+    utterances,
+    write_recordings,
+)
 from curation.dataset import Dataset
-from models.codecs.codec import RUN_MODEL
-from pipelines.makers.manner import Manner
-from pipelines.verbs.generate import generate
+from models.codecs.codec import RUN_MODEL, load_codec
+from models.codecs.mel_vae import MelVaeCodec
+from pipelines.makers.audioldm2 import AudioLdm2Maker
+from pipelines.makers.maker import How, system_named
+from pipelines.prompts import Prompt
 from pipelines.verbs.train import RecipeName, train
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -35,6 +49,7 @@ class SpeechPlan:
         takes: Of each digit by each voice that is trained on.
         judge_takes: By each voice that the judge is fitted on.
         held_takes: By each voice that is held out from all.
+        judge_steps: Of the judge.
         parts: Clips that each frozen part sees: the listener, CLAP, the codec.
         clips: Clips that the model sees, over all phases.
         copies: Sounds of each digit and speaker that are made.
@@ -46,9 +61,10 @@ class SpeechPlan:
     takes: int = 6
     judge_takes: int = 4
     held_takes: int = 3
+    judge_steps: int = STEPS
     parts: Mapping[RecipeName, int]
     clips: int = 16_000
-    copies: int = 3
+    copies: int = 2
     steps: int = 25
     guidance: float = 2.0
     seed: int = 0
@@ -71,49 +87,91 @@ def trained(plan: SpeechPlan, folder: Path) -> tuple[Dataset, dict[str, Path]]:
     return dataset, places
 
 
-def said_by(run: Path, plan: SpeechPlan) -> tuple[list[Path], list[str]]:
-    """Sounds of every digit by every speaker, and the digits that were asked for."""
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Some sounds as the judge hears them.
+
+    Args:
+        digits: That were asked for, or are spoken.
+        before_BFM: Their log-mels before the vocoder; None for real ones, which need none.
+        waves_BT: The sounds themselves.
+    """
+
+    digits: list[str]
+    before_BFM: Tensor | None
+    waves_BT: Tensor
+
+
+class _Kept(nn.Module):
+    """A vocoder that keeps what it was given."""
+
+    def __init__(self, vocoder: nn.Module) -> None:
+        super().__init__()
+        self.vocoder, self.mels = vocoder, [torch.zeros(0)]
+
+    def forward(self, mel_BFM: Tensor) -> Tensor:
+        self.mels = [*self.mels[1:], mel_BFM]
+        return torch.as_tensor(self.vocoder(mel_BFM))
+
+
+def said_by(run: Path, plan: SpeechPlan) -> Heard:
+    """Every digit said by every speaker, as `generate` makes it; the sounds are left in the run's folder `said`."""
     asked = [(who, digit) for who in WHO for digit in DIGITS for _ in range(plan.copies)]
-    listed = run / "prompts.jsonl"
-    lines = [json.dumps({"text": who, "transcript": digit}) for who, digit in asked]
-    listed.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    made = generate(
-        run,
-        seconds=CLIP_S,
-        steps=plan.steps,
-        guidance=plan.guidance,
-        seed=plan.seed,
-        manner=Manner(prompts=listed, at_once=30),
-    )
-    return made.files, [digit for _, digit in asked]
+    prompts = [Prompt(text=who, transcript=digit) for who, digit in asked]
+    maker = system_named("audioldm2").loaded(run)
+    assert isinstance(maker, AudioLdm2Maker)
+    kept = maker.model.codec.vocoder = _Kept(maker.model.codec.vocoder)
+    how = How(seconds=CLIP_S, steps=plan.steps, guidance=plan.guidance)
+    made = maker.make(prompts, [(plan.seed, number) for number in range(len(prompts))], how)
+    (run / "said").mkdir(exist_ok=True)
+    for number, ((who, digit), wave_CT) in enumerate(zip(asked, made, strict=True)):
+        write_wav(run / "said" / f"{number:03d}-{who.split()[1]}-{digit}.wav", np.asarray(wave_CT), RATE_HZ)
+    waves_BT = torch.from_numpy(np.stack([wave_CT[0] for wave_CT in made]))
+    return Heard([digit for _, digit in asked], kept.mels[-1], waves_BT)
+
+
+@torch.no_grad()
+def behind(codec: Path, real: Heard) -> Heard:
+    """Real sounds that went through a codec: the most that a model of its latents can reach."""
+    loaded = load_codec(str(codec))
+    if not isinstance(loaded, MelVaeCodec):
+        raise TypeError(f"{codec} is a {type(loaded).__name__}, no codec of mel spectrograms")
+    latents_BFD = loaded.encode(real.waves_BT[:, None])
+    return Heard(real.digits, loaded.spectrogram(latents_BFD), loaded.decode(latents_BFD)[:, 0])
+
+
+def recorded(folder: Path, said: Sequence[Utterance]) -> Heard:
+    """Real digits."""
+    return Heard([one.digit for one in said], None, waves_of(write_recordings(folder, said)))
 
 
 def speech_table(plan: SpeechPlan, folder: Path) -> list[Row]:
-    """How many sounds say the digit that was asked for."""
-    groups: dict[str, list[Utterance]] = {
-        "judge": utterances("judge", plan.judge_takes, plan.seed),
-        "held": utterances("held", plan.held_takes, plan.seed),
-    }
-    files = {name: write_recordings(folder / name, said) for name, said in groups.items()}
-    digits = {name: [one.digit for one in said] for name, said in groups.items()}
-    judge = DigitJudge.fit(files["judge"], digits["judge"], seed=plan.seed)
+    """How many sounds say the digit that was asked for, before the vocoder and behind it."""
+    fitted = utterances("judge", plan.judge_takes, plan.seed)
+    judge = DigitJudge.fit(
+        write_recordings(folder / "judge", fitted),
+        [one.digit for one in fitted],
+        seed=plan.seed,
+        steps=plan.judge_steps,
+    )
     dataset, runs = trained(plan, folder)
-    rows: list[Row] = []
-
-    def add(row: str, made: Sequence[Path], asked: Sequence[str]) -> None:
-        rows.append({"row": row, "right": right_of(judge.right(made, asked), len(asked)), "by chance": len(asked) / 10})
-
     codec = dataset.folder("runs") / "mel-vae-tiny"
-    known = utterances("train", plan.takes, plan.seed)[:: plan.takes]
-    recorded, own = write_recordings(folder / "recordings", known), [one.digit for one in known]
-    for name, run in runs.items():
-        add(f"generated, {name}", *said_by(run, plan))
-    add("real, voices trained on", recorded, own)
-    add("the same behind the codec", through_codec(recorded, codec, folder / "behind-train", CLIP_S), own)
-    add("real, voices that are held out", files["held"], digits["held"])
-    behind = through_codec(files["held"], codec, folder / "behind-held", CLIP_S)
-    add("the same behind the codec", behind, digits["held"])
-    return rows
+    known = recorded(folder / "recordings", utterances("train", plan.takes, plan.seed)[:: plan.takes])
+    held = recorded(folder / "held", utterances("held", plan.held_takes, plan.seed))
+    heard = {f"generated, {name}": said_by(run, plan) for name, run in runs.items()} | {
+        "real, voices that are trained on": known,
+        "the same through the codec": behind(codec, known),
+        "real, voices that are held out": held,
+        "those through the codec": behind(codec, held),
+    }
+    return [_row(name, judge, one) for name, one in heard.items()]
+
+
+def _row(name: str, judge: DigitJudge, heard: Heard) -> Row:
+    of = len(heard.digits)
+    before = None if heard.before_BFM is None else right_of(judge.right(heard.before_BFM, heard.digits), of)
+    right = right_of(judge.right(mels_of(heard.waves_BT), heard.digits), of)
+    return {"digits": name, "right before the vocoder": before, "right": right, "by chance": round(of / 10, 1)}
 
 
 def main() -> int:

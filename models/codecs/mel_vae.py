@@ -163,11 +163,24 @@ class MelVaeCodec(nn.Module):
         Raises:
             ValueError: Wrong shape.
         """
+        return voiced(self.vocoder, self.spectrogram(latents_BFD), self.mel.config.hop_samples)[:, None]
+
+    def spectrogram(self, latents_BFD: Tensor) -> Tensor:
+        """Turns latents into the log-mel spectrograms that the vocoder is given.
+
+        Args:
+            latents_BFD: Float32 (B, F, D), F at least 1.
+
+        Returns:
+            float32 (B, frames, bands).
+
+        Raises:
+            ValueError: Wrong shape.
+        """
         if latents_BFD.ndim != 3 or latents_BFD.shape[2] != self.latent_channels or latents_BFD.shape[1] < 1:
             raise ValueError(f"decode needs latents as (B, F, {self.latent_channels}), got {tuple(latents_BFD.shape)}")
         latents_BZFW = latents_BFD.reshape(*latents_BFD.shape[:2], -1, self._bins).transpose(1, 2)
-        mel_BFM = self.vae.decode(latents_BZFW).sample[:, 0]
-        return voiced(self.vocoder, mel_BFM, self.mel.config.hop_samples)[:, None]
+        return torch.as_tensor(self.vae.decode(latents_BZFW).sample[:, 0])
 
     def identity(self) -> dict[str, str]:
         """What decides the latents: equal identities give equal latents on one machine."""

@@ -60,6 +60,7 @@ def test_decoding_is_the_decoder_and_then_the_vocoder(codec):
     mel = codec.vae.decode(codec.vae.encode(codec.mel(wave[:, 0])[:, None]).latent_dist.mean).sample[:, 0]
     voice = codec.vocoder(mel)
     assert voice.shape[1] > 1280  # the published kernels add some samples
+    torch.testing.assert_close(codec.spectrogram(codec.encode(wave)), mel)
     torch.testing.assert_close(codec.decode(codec.encode(wave))[:, 0], voice[:, :1280])
 
 
