@@ -11,6 +11,7 @@ from typing import Any
 from models.codecs.codec import RUN_MODEL, Codec
 from models.codecs.mel_vae import MelVaeCodec
 from models.codecs.recipes import HOW
+from models.diffusion.discrete import DiscreteSchedule
 from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
 from models.re_audioldm.generate import ReAudioLDM
 from models.re_audioldm.network import ReAudioLdmConfig, ReAudioLdmNetwork, Retrieval
@@ -95,6 +96,12 @@ class ReAudioLdmRecipe:
     def __post_init__(self) -> None:
         if self.batch_clips < 1:
             raise ValueError(f"batch_clips is {self.batch_clips}: it must be at least 1")
+        network, target = self.network, self.objective.schedule.target
+        if target == "epsilon" and network.latent_channels > network.width:
+            raise ValueError(
+                f"a network of width {network.width} cannot pass the noise of {network.latent_channels} latent "
+                "channels, which epsilon-prediction asks of it: make it wider, take another codec, or predict v"
+            )
 
 
 def re_audioldm_tiny(
@@ -106,6 +113,9 @@ def re_audioldm_tiny(
     seed: int = 0,
 ) -> ReAudioLdmRecipe:
     """For a CPU core and minutes. All numbers are ours.
+
+    It predicts v: a network as narrow as this cannot pass the noise of more latent channels than it has itself, which
+    epsilon-prediction asks of it at every level, and v-prediction where there is hardly any.
 
     Args:
         widths: Of the codec and the encoders.
@@ -120,12 +130,13 @@ def re_audioldm_tiny(
             retrieval=retrieval,
             neighbours=neighbours,
             text_tokens=16,
-            width=32,
+            width=48,
             multiples=(1, 2),
             layers=1,
+            head_channels=24,
             norm_groups=16,
         ),
-        objective=ObjectiveSettings(),
+        objective=ObjectiveSettings(schedule=DiscreteSchedule(target="v_prediction")),
         training=TrainSettings(
             seed=seed,
             total_clips=total_clips,

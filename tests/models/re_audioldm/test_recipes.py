@@ -9,7 +9,15 @@ import torch
 
 from models.codecs.mel_vae import MelVaeCodec
 from models.re_audioldm import ReAudioLDM
-from models.re_audioldm.recipes import Frozen, Widths, re_audioldm_large, re_audioldm_small, train_re_audioldm
+from models.re_audioldm.objective import ObjectiveSettings
+from models.re_audioldm.recipes import (
+    Frozen,
+    Widths,
+    re_audioldm_large,
+    re_audioldm_small,
+    re_audioldm_tiny,
+    train_re_audioldm,
+)
 from models.training.execution import Execution
 from models.training.loop import Watchers
 from models.training.world import World
@@ -104,3 +112,11 @@ def test_the_paper_s_recipes_say_what_the_paper_says():
         assert (network.width, network.text_tokens, network.neighbours) == (width, 50, 10)
         assert (recipe.batch_clips, training.schedule.peak, training.total_clips) == (4, 5e-5, 80 * 46_000)
         assert training.ema.decay(4, 10**9) == pytest.approx(0.9999, abs=1e-7)
+
+
+def test_a_network_narrower_than_its_latents_predicts_no_noise():
+    tiny = re_audioldm_tiny(widths=Widths(latent_channels=96, latent_bins=1, said=16, heard=8, text=8))
+    assert tiny.objective.schedule.target == "v_prediction"
+    with pytest.raises(ValueError, match="width 48 cannot pass the noise of 96 latent channels"):
+        replace(tiny, objective=ObjectiveSettings())
+    assert re_audioldm_small().objective.schedule.target == "epsilon"
