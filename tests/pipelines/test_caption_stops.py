@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from captioning.cache import CAPTION_CACHE
+from captioning.cache import CAPTION_CACHE, HOLD_S
 from captioning.server import chat_server as chat
 from captioning.server.chat_server import KEY_VARIABLE, ChatServer
 from curation.dataset import Dataset
@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = 24
 AT_ONCE = 2
+ANSWER_S = 0.1
 SECRET = "sk-made-4711-secret"
 LIMIT_S = 60.0
 
@@ -71,7 +72,7 @@ def server() -> Iterator[StandIn]:
     def answer(question: Asked, before: int) -> Reply:
         if before == 0:
             refused.append(sound_of(question))
-        time.sleep(0.1)
+        time.sleep(ANSWER_S)
         if sound_of(question) in refused:
             return Reply(400, f"bad: {question.headers.get('Authorization')}".encode())
         return Reply.saying(says(question))
@@ -131,7 +132,7 @@ def test_a_kill_repeats_no_answer_and_the_key_is_written_nowhere(
     wait_until(lambda: kept(cache) >= 6)
     process.send_signal(signal.SIGKILL)
     said = process.communicate()[0]
-    paid = kept(cache)
+    paid, asked = kept(cache), len(server.asked)
     assert 6 <= paid < CLIPS - 1
     again = start(dataset, server.url)
     said += again.communicate(timeout=LIMIT_S)[0]
@@ -143,8 +144,10 @@ def test_a_kill_repeats_no_answer_and_the_key_is_written_nowhere(
     assert Counter(row["code"] for row in found) == {None: CLIPS - 1, "BAD_CAPTION": 1}
     texts = {row["text"] for row in found if row["state"] == "done"}
     assert texts == {says(question) for question in server.asked} - {says(server.asked[0])}
-    twice = {sound: count for sound, count in asked_about(server).items() if count > 1}
-    assert len(twice) <= AT_ONCE + 1, "only what was under way at the kill, and what was refused"
+    assert len(server.asked) - asked == CLIPS - paid, "nothing that was kept is asked again"
+    assert asked - paid <= AT_ONCE + round(AT_ONCE * HOLD_S / ANSWER_S) + 1, (
+        "only what was under way at the kill or waited to be kept, and what was refused"
+    )
     assert kept(cache) == CLIPS - 1
     assert all(question.headers["Authorization"] == f"Bearer {SECRET}" for question in server.asked)
     assert SECRET not in said
@@ -159,9 +162,11 @@ def test_a_kill_of_a_model_at_work_repeats_no_answer(dataset: Dataset, cache: Pa
     wait_until(lambda: kept(cache) >= 6)
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    committed = dataset.sql("SELECT audio_sha256 FROM caption WHERE state = 'done'")["audio_sha256"].to_pylist()
     with sqlite3.connect(cache) as database:
         database.execute("UPDATE answers SET answer = 'paid before ' || question")
-        paid = int(database.execute("SELECT count(*) FROM answers").fetchone()[0])
+        sounds = [row[0] for row in database.execute("SELECT sound FROM answers")]
+    paid = sum(sound not in committed for sound in sounds)  # on a slow machine some have their rows by now
     again = start(dataset, model, "--candidates", "3")
     said = again.communicate(timeout=LIMIT_S)[0]
     assert again.returncode == 0, said
