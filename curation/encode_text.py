@@ -13,21 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from curation.annotated import ANNOTATED
-from curation.blobs import BlobRef, BlobWriter
+from curation.blobs import BlobRef
 from curation.current import last_sql
 from curation.dataset import Dataset
-from curation.keys import KEY_HEX_DIGITS
 from curation.names import plain_name
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
 from curation.storage import Root
 from curation.tables import Row
-
-REMEMBERED = 200_000
-"""Places of texts that a worker remembers. Source: ours; about 40 MB, and labels are few."""
-
-HASH_SQL = f"substr(sha256(text), 1, {KEY_HEX_DIGITS})"
-"""What a text is called beside its clip: SQL on `text`."""
+from curation.text_arrays import HASH_SQL, TextArrays
 
 _REQUESTS = f"""
 SELECT clip_id AS key, {HASH_SQL} AS input, text
@@ -129,18 +123,20 @@ class EncodeText(Stage):
     def open(self) -> Work:
         """Load the encoder and open a blob of this worker's own."""
         encoder = self.build()
-        writer = BlobWriter(self.blobs / f"text-{self.folder_name}")
-        places: dict[str, BlobRef] = {}
+        folder = f"text-{self.folder_name}"
+
+        def tokens_of(texts: list[str]) -> list[np.ndarray]:
+            found = zip(texts, encoder.encode_text(texts), strict=True)
+            return [small_tokens(tokens_LT, by="text encoder", of=text) for text, tokens_LT in found]
+
+        arrays = TextArrays(self.blobs / folder, tokens_of)
 
         def work(rows: Sequence[Row]) -> list[Outcome]:
-            if len(places) > REMEMBERED:
-                places.clear()
-            new = sorted({row["text"] for row in rows} - places.keys())
-            for text, tokens_LT in zip(new, encoder.encode_text(new) if new else (), strict=True):
-                places[text] = writer.append(small_tokens(tokens_LT, by="text encoder", of=text))
-            writer.sync()
-            folder = f"text-{self.folder_name}"
-            return [Outcome(key=row["key"], values=token_values(folder, places[row["text"]])) for row in rows]
+            places = arrays.places([row["text"] for row in rows])
+            return [
+                Outcome(key=row["key"], values=token_values(folder, place))
+                for row, place in zip(rows, places, strict=True)
+            ]
 
         return work
 

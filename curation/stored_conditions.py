@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from curation.blobs import Array, BlobReader
 from curation.current import last_sql
 from curation.dataset import Dataset
-from curation.encode_text import HASH_SQL
 from curation.errors import ArgumentError
 from curation.places import Places, numbers
 from curation.shards.batches import Indices
+from curation.text_arrays import HASH_SQL
 
 _TEACHERS = """
 SELECT embed.* FROM clip LEFT JOIN (

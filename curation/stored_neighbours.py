@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from curation.blobs import Array
 from curation.current import last_sql
 from curation.dataset import Dataset
-from curation.encode_text import HASH_SQL
 from curation.errors import ArgumentError
 from curation.heard import HeardTokens
 from curation.places import numbers
 from curation.shards.batches import Indices
 from curation.stored_conditions import TextTokens, is_blank
+from curation.text_arrays import HASH_SQL
 
 _FOUND = f"""
 SELECT found.neighbours[1:$most] AS neighbours, found.captions[1:$most] AS captions

@@ -4,7 +4,6 @@ A fact answers (clip_id, hash of the text), so that a new caption is embedded an
 of one worker share their place in the blob.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,31 +13,23 @@ import numpy as np
 import pyarrow as pa
 
 from curation.annotated import ANNOTATED
-from curation.blobs import BlobRef, BlobWriter
-from curation.keys import KEY_HEX_DIGITS
+from curation.blobs import BlobRef
 from curation.names import plain_name
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
 from curation.storage import Root
 from curation.tables import Row
+from curation.text_arrays import HASH_SQL, TextArrays
 from retrieval_index.embedder import Embedder
 
-REMEMBERED = 200_000
-"""Places of texts that a worker remembers. Source: ours; about 40 MB, and labels are few."""
-
 _REQUESTS = f"""
-SELECT clip_id AS key, substr(sha256(text), 1, {KEY_HEX_DIGITS}) AS input, text
+SELECT clip_id AS key, {HASH_SQL} AS input, text
 FROM (
     SELECT clip_id, text FROM ({{candidates}}) WHERE trim(text) <> ''
     UNION
     SELECT clip_id, unnest(labels) AS text FROM ({ANNOTATED})
 )
 WHERE trim(text) <> ''"""
-
-
-def caption_hash(text: str) -> str:
-    """What a caption is called beside its clip: the first 20 hexadecimal digits of its sha256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_HEX_DIGITS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +76,18 @@ class EmbedText(Stage):
     def open(self) -> Work:
         """Load the embedder and open a blob of this worker's own."""
         embedder = self.build()
-        writer = BlobWriter(self.blobs / f"text-{self.folder_name}")
-        places: dict[str, BlobRef] = {}
+
+        def vectors_of(texts: list[str]) -> np.ndarray:
+            vectors_BD = embedder.embed_text(texts)
+            if not np.isfinite(vectors_BD).all():
+                raise ValueError(f"the embedder {self.called!r} gave vectors of texts that are not finite")
+            return vectors_BD.astype(np.float16)[:, None]
+
+        arrays = TextArrays(self.blobs / f"text-{self.folder_name}", vectors_of)
 
         def work(rows: Sequence[Row]) -> list[Outcome]:
-            new = sorted({row["text"] for row in rows} - places.keys())
-            if len(places) > REMEMBERED:
-                places.clear()
-                new = sorted({row["text"] for row in rows})
-            if new:
-                vectors_BD = embedder.embed_text(new)
-                if not np.isfinite(vectors_BD).all():
-                    raise ValueError(f"the embedder {self.called!r} gave vectors of texts that are not finite")
-                for text, vector_D in zip(new, vectors_BD.astype(np.float16), strict=True):
-                    places[text] = writer.append(vector_D[None])
-                writer.sync()
-            return [self._outcome(row["key"], places[row["text"]]) for row in rows]
+            places = arrays.places([row["text"] for row in rows])
+            return [self._outcome(row["key"], place) for row, place in zip(rows, places, strict=True)]
 
         return work
 

@@ -24,7 +24,7 @@ from curation.errors import ArgumentError, DatasetError
 from curation.keys import file_sha256
 from curation.schema import TEXTS, column, table
 from curation.tables import TEMPORARY, publish, temporary_beside, write_bytes
-from retrieval_index.embed_text import caption_hash
+from curation.text_arrays import text_hash
 from retrieval_index.embedder import Vectors
 from retrieval_index.manifest import faiss_module
 from retrieval_index.structure import BATCH, unit
@@ -231,7 +231,7 @@ class Neighbours:
         Raises:
             ArgumentError: It was not among those that were asked.
         """
-        place = self._places.get((clip_id, caption_hash(caption)))
+        place = self._places.get((clip_id, text_hash(caption)))
         if place is None:
             raise ArgumentError(f"clip {clip_id!r} has no neighbours for the caption {caption!r}")
         row = self._rows.slice(place, 1).to_pylist()[0]

@@ -72,26 +72,77 @@ class PictureConfig:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PeAvParts:
+    """A frozen network, and how sounds and frames are made for it.
+
+    Attributes:
+        model: in evaluation mode.
+        rate_hz: of the sounds.
+        step: what their length is filled up to a multiple of, samples.
+        picture: how frames are made.
+        weights_sha256: hex digest of the files the network came from.
+    """
+
+    model: PeAudioVideoModel
+    rate_hz: int
+    step: int
+    picture: PictureConfig
+    weights_sha256: str
+
+    @classmethod
+    def load(cls, name: str, *, device: str | torch.device, revision: str | None) -> Self:
+        """Loads them from a folder or by the name on the Hub; safetensors only.
+
+        Raises:
+            ImportError: timm or torchvision are not installed; says how.
+            OSError: files are missing.
+            ValueError: the weights do not belong to the configuration.
+        """
+        model = load_network(name, revision).to(device)
+        sound = PeAudioFeatureExtractor.from_pretrained(name, revision=revision)
+        return cls(
+            model=model.eval().requires_grad_(False),
+            rate_hz=int(sound.sampling_rate),
+            step=int(sound.hop_length),
+            picture=PictureConfig.of_processor(video_processor(name, revision)),
+            weights_sha256=sha256_of_files(safetensors_paths(name, revision=revision)),
+        )
+
+    def sounds(self, wave_BT: Tensor) -> Tensor:
+        """See `filled`."""
+        return filled(wave_BT, self.step, self.model.device)
+
+    def pictures(self, frames_BNSSC: Tensor) -> Tensor:
+        """See `colours`."""
+        return colours(frames_BNSSC, self.picture, self.model.device)
+
+    def identity(self, user: object) -> dict[str, Any]:
+        """What decides what comes of them, by whoever uses them."""
+        picture = self.picture
+        return {
+            "class": type(user).__name__,
+            "weights_sha256": self.weights_sha256,
+            "frames": [picture.frames, picture.side_px, list(picture.mean), list(picture.deviation)],
+            "preprocessing": PREPROCESSING_VERSION,
+        }
+
+
 class PeAv:
-    """A frozen judge. Make one with `from_pretrained`."""
+    """A frozen judge. Make one with `from_pretrained`.
+
+    Args:
+        parts: what it is made of.
+    """
 
     window_s = WINDOW_S
 
-    def __init__(
-        self, model: PeAudioVideoModel, sound: PeAudioFeatureExtractor, picture: PictureConfig, *, weights_sha256: str
-    ) -> None:
-        """Takes the loaded parts.
-
-        Args:
-            model: the network; it is put into evaluation mode on the device it is on.
-            sound: rate of the sounds, and the step that their length is filled up to.
-            picture: how frames are made.
-            weights_sha256: hex digest of the files the network came from.
-        """
-        self._model = model.eval().requires_grad_(False)
-        self._rate_hz, self._step = int(sound.sampling_rate), int(sound.hop_length)
-        self._picture = picture
-        self._weights_sha256 = weights_sha256
+    def __init__(self, parts: PeAvParts) -> None:
+        self._parts = parts
+        self.sample_rate_hz = parts.rate_hz
+        """Rate that it expects."""
+        self.frames, self.frame_size_px = parts.picture.frames, parts.picture.side_px
+        """Frames that it looks at, and their side, px."""
 
     @classmethod
     def from_pretrained(
@@ -109,38 +160,11 @@ class PeAv:
             OSError: files are missing.
             ValueError: the weights do not belong to the configuration.
         """
-        name = str(name_or_path)
-        return cls(
-            load_network(name, revision).to(device),
-            PeAudioFeatureExtractor.from_pretrained(name, revision=revision),
-            PictureConfig.of_processor(video_processor(name, revision)),
-            weights_sha256=sha256_of_files(safetensors_paths(name, revision=revision)),
-        )
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate that it expects."""
-        return self._rate_hz
-
-    @property
-    def frames(self) -> int:
-        """Frames that it looks at."""
-        return self._picture.frames
-
-    @property
-    def frame_size_px(self) -> int:
-        """Side of the frames, px."""
-        return self._picture.side_px
+        return cls(PeAvParts.load(str(name_or_path), device=device, revision=revision))
 
     def identity(self) -> dict[str, Any]:
         """What determines its scores."""
-        picture = self._picture
-        return {
-            "class": "PeAv",
-            "weights_sha256": self._weights_sha256,
-            "frames": [picture.frames, picture.side_px, list(picture.mean), list(picture.deviation)],
-            "preprocessing": PREPROCESSING_VERSION,
-        }
+        return self._parts.identity(self)
 
     @torch.inference_mode()
     def score(self, wave_T: Tensor, frames_NSSC: Tensor) -> float:
@@ -159,9 +183,9 @@ class PeAv:
         """
         if wave_T.ndim != 1 or not len(wave_T):
             raise ValueError(f"PE-AV needs a mono sound as (T,), got shape {tuple(wave_T.shape)}")
-        answer = self._model(
-            input_values=filled(wave_T[None], self._step, self._model.device),
-            pixel_values_videos=colours(frames_NSSC[None], self._picture, self._model.device),
+        answer = self._parts.model(
+            input_values=self._parts.sounds(wave_T[None]),
+            pixel_values_videos=self._parts.pictures(frames_NSSC[None]),
         )
         return float(answer.logits_audio_video[0, 0])
 

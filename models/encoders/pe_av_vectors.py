@@ -12,12 +12,9 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, PeAudioFeatureExtractor, PeAudioVideoModel
+from transformers import AutoTokenizer
 
-from models.encoders.pe_av import WINDOW_S, PictureConfig, colours, filled, load_network, video_processor
-from models.weights import safetensors_paths, sha256_of_files
-
-PREPROCESSING_VERSION = 1
+from models.encoders.pe_av import WINDOW_S, PeAvParts
 
 TEXT_TOKENS = 512
 """Longer texts are cut. Source: ours; a caption has fewer than 100."""
@@ -31,98 +28,51 @@ OF: tuple[Of, ...] = ("sound", "picture", "both")
 
 
 class PeAvEncoder:
-    """A frozen PE-AV. Make one with `from_pretrained`."""
+    """A frozen PE-AV. Make one with `from_pretrained`.
+
+    Args:
+        parts: what it is made of.
+        tokenizer: that of its text tower.
+
+    Raises:
+        ValueError: the tokenizer does not belong to the network.
+    """
 
     window_s = WINDOW_S
 
-    def __init__(
-        self,
-        model: PeAudioVideoModel,
-        sound: PeAudioFeatureExtractor,
-        picture: PictureConfig,
-        tokenizer: Any,
-        *,
-        weights_sha256: str,
-    ) -> None:
-        """Takes the loaded parts.
-
-        Args:
-            model: the network; it is put into evaluation mode on the device it is on.
-            sound: rate of the sounds, and the step that their length is filled up to.
-            picture: how frames are made.
-            tokenizer: that of its text tower.
-            weights_sha256: hex digest of the files the network came from.
-
-        Raises:
-            ValueError: the tokenizer does not belong to the network.
-        """
-        known, vocabulary = len(tokenizer), model.config.text_config.vocab_size
+    def __init__(self, parts: PeAvParts, tokenizer: Any) -> None:
+        known, vocabulary = len(tokenizer), parts.model.config.text_config.vocab_size
         if known <= FALLBACK_TOKENS or known > vocabulary:
             raise ValueError(
                 f"the tokenizer knows {known} tokens and the network {vocabulary}: it is not the one it was trained "
                 "with (its files are probably missing beside the weights); get the whole model again"
             )
-        self._model = model.eval().requires_grad_(False)
-        self._rate_hz, self._step = int(sound.sampling_rate), int(sound.hop_length)
-        self._picture, self._tokenizer = picture, tokenizer
+        self._parts, self._model, self._tokenizer = parts, parts.model, tokenizer
         # The text is read at its first token, so padding must stand behind.
         self._tokenizer.padding_side = "right"
-        self._weights_sha256 = weights_sha256
+        self.sample_rate_hz = parts.rate_hz
+        """Rate that it expects."""
+        self.frames, self.frame_size_px = parts.picture.frames, parts.picture.side_px
+        """Frames that it looks at, and their side, px."""
+        self.dimension = int(parts.model.config.text_config.hidden_size)
+        """Length of its vectors."""
 
     @classmethod
     def from_pretrained(
         cls, name_or_path: str | Path, *, device: str | torch.device = "cpu", revision: str | None = None
     ) -> Self:
-        """Loads a PE-AV from a folder or by its name on the Hub; safetensors only.
-
-        Args:
-            name_or_path: for example `facebook/pe-av-base-16-frame`, or a folder.
-            device: where it computes.
-            revision: branch, tag or commit on the Hub.
+        """Loads a PE-AV from a folder or by its name on the Hub; as `PeAvParts.load`.
 
         Raises:
-            ImportError: timm or torchvision are not installed; says how.
-            OSError: files are missing.
             ValueError: the weights or the tokenizer do not belong to the configuration.
         """
         name = str(name_or_path)
-        return cls(
-            load_network(name, revision).to(device),
-            PeAudioFeatureExtractor.from_pretrained(name, revision=revision),
-            PictureConfig.of_processor(video_processor(name, revision)),
-            AutoTokenizer.from_pretrained(name, revision=revision),
-            weights_sha256=sha256_of_files(safetensors_paths(name, revision=revision)),
-        )
-
-    @property
-    def sample_rate_hz(self) -> int:
-        """Rate that it expects."""
-        return self._rate_hz
-
-    @property
-    def frames(self) -> int:
-        """Frames that it looks at."""
-        return self._picture.frames
-
-    @property
-    def frame_size_px(self) -> int:
-        """Side of the frames, px."""
-        return self._picture.side_px
-
-    @property
-    def dimension(self) -> int:
-        """Length of its vectors."""
-        return int(self._model.config.text_config.hidden_size)
+        parts = PeAvParts.load(name, device=device, revision=revision)
+        return cls(parts, AutoTokenizer.from_pretrained(name, revision=revision))
 
     def identity(self) -> dict[str, Any]:
         """What decides the vectors: equal identities give equal vectors on one machine."""
-        picture = self._picture
-        return {
-            "class": "PeAvEncoder",
-            "weights_sha256": self._weights_sha256,
-            "frames": [picture.frames, picture.side_px, list(picture.mean), list(picture.deviation)],
-            "preprocessing": PREPROCESSING_VERSION,
-        }
+        return self._parts.identity(self)
 
     @torch.inference_mode()
     def embed_sound(self, wave_BT: Tensor) -> Tensor:
@@ -138,7 +88,7 @@ class PeAvEncoder:
             ValueError: not (B, T), or empty.
         """
         audio = self._model.audio_model
-        found = audio.audio_encoder(input_values=filled(wave_BT, self._step, self._model.device))
+        found = audio.audio_encoder(input_values=self._parts.sounds(wave_BT))
         return _unit(audio.audio_head(found.pooler_output))
 
     @torch.inference_mode()
@@ -155,15 +105,15 @@ class PeAvEncoder:
             ValueError: frames of another size, or none.
         """
         video = self._model.video_model
-        found = video.video_encoder(pixel_values_videos=colours(frames_BNSSC, self._picture, self._model.device))
+        found = video.video_encoder(pixel_values_videos=self._parts.pictures(frames_BNSSC))
         return _unit(video.video_head(found.pooler_output))
 
     @torch.inference_mode()
     def embed_both(self, wave_BT: Tensor, frames_BNSSC: Tensor) -> Tensor:
         """Embeds sounds together with their pictures; see `embed_sound` and `embed_picture`."""
         found = self._model.get_audio_video_embeds(
-            input_values=filled(wave_BT, self._step, self._model.device),
-            pixel_values_videos=colours(frames_BNSSC, self._picture, self._model.device),
+            input_values=self._parts.sounds(wave_BT),
+            pixel_values_videos=self._parts.pictures(frames_BNSSC),
         )
         return _unit(found.audio_video_embeds)
 

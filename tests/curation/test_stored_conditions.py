@@ -88,7 +88,7 @@ def test_what_is_not_asked_for_changes_no_draw(tmp_path: Path) -> None:
     plain, more = opened(dataset), opened(dataset, before=True)
     plan = plain.plan(batch_size=16, seed=2)
     without, having = plain.batch(plan, 1), more.batch(plan, 1)
-    assert without.keys() == {"latents", "texts", "keys", "frames", "has_frames"}
+    assert without.keys() == {"latents", "texts", "keys", "seconds", "frames", "has_frames"}
     np.testing.assert_array_equal(without["latents"], having["latents"])
     assert having["before"].dtype == np.float32
 

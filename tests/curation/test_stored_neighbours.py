@@ -18,8 +18,8 @@ from curation.samples import Samples, Source
 from curation.selections.selection import select
 from curation.shards.pack import pack
 from curation.stored_neighbours import NeighboursWanted
+from curation.text_arrays import text_hash
 from pipelines.runner import Job, run
-from retrieval_index.embed_text import caption_hash
 from retrieval_index.neighbours import NEIGHBOURS, Items, read_neighbours, write_neighbours
 from tests.curation.made import RATE_HZ, Made
 from tests.curation.test_samples import HOP, encode
@@ -77,10 +77,10 @@ def store(dataset: Dataset, rows: Sequence[dict[str, Any]], clips: Sequence[str]
 
 def found(clip: str, text: str, *neighbours: tuple[str, str | None]) -> dict[str, Any]:
     """A row of stored neighbours: (clip_id, its nearest caption)."""
-    said = [None if caption is None else caption_hash(caption) for _, caption in neighbours]
+    said = [None if caption is None else text_hash(caption) for _, caption in neighbours]
     return {
         "clip_id": clip,
-        "caption_hash": caption_hash(text),
+        "caption_hash": text_hash(text),
         "neighbours": [key for key, _ in neighbours],
         "captions": None if None in said else said,
     }
@@ -151,7 +151,7 @@ def test_where_sounds_were_compared_a_neighbour_says_its_first_caption(three: tu
     store(dataset, [found(dog, "a dog barks", (rain, None), (bell, None))], [rain, bell])
     samples = opened(dataset)
     batch = samples.batch(samples.plan(batch_size=1, seed=0), 0)
-    first = min(("rain", "it rains hard"), key=caption_hash)
+    first = min(("rain", "it rains hard"), key=text_hash)
     assert batch["neighbour_token_lengths"].tolist() == [[len(first.split()), 2]]
 
 

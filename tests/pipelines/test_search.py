@@ -20,6 +20,7 @@ from curation.keys import file_sha256
 from curation.measure import Measure
 from curation.selections.selection import read_rows, select
 from curation.selections.where import clips_where
+from curation.text_arrays import text_hash
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from pipelines.main import make_app
 from pipelines.runner import Job, run
@@ -29,7 +30,6 @@ from pipelines.verbs.neighbours import neighbours
 from pipelines.verbs.query import QueryResult, Terms, open_index, query
 from pipelines.wiring.embedders import load_clap
 from retrieval_index.change import drop, remove
-from retrieval_index.embed_text import caption_hash
 from retrieval_index.index import Index
 from retrieval_index.manifest import GATHERED, PLACED, commit
 from retrieval_index.manifest import read_rows as read_index_rows
@@ -236,7 +236,7 @@ def test_captions_and_labels_are_embedded_by_themselves(dataset: Path) -> None:
     assert embed(dataset, embedder=clap, texts=True, workers=0).tally.done == 0, "once"
     made = Dataset(dataset).sql("SELECT DISTINCT key, input FROM embed_text WHERE state = 'done'").to_pylist()
     assert {(row["key"], row["input"]) for row in made} == {
-        (clip_of(name), caption_hash(caption)) for name, caption in CAPTIONS.items()
+        (clip_of(name), text_hash(caption)) for name, caption in CAPTIONS.items()
     }
 
 
@@ -247,7 +247,7 @@ def test_neighbours_are_stored_for_every_caption_and_embedded_once(dataset: Path
     assert (by_text.manifest["captions"], by_text.manifest["store_clips"]) == (4, 4)
     facts = opened.sql("SELECT key, input, blob FROM embed_text ORDER BY key").to_pylist()
     assert {(row["key"], row["input"]) for row in facts} == {
-        (clip_of(name), caption_hash(text)) for name, text in CAPTIONS.items()
+        (clip_of(name), text_hash(text)) for name, text in CAPTIONS.items()
     }
     by_sound = neighbours(dataset, embedder=clap, of="train", by="sound", k=2)
     assert opened.sql("SELECT key, input, blob FROM embed_text ORDER BY key").to_pylist() == facts, "nothing twice"

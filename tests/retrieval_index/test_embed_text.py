@@ -12,8 +12,9 @@ from curation.blobs import BlobReader, BlobRef
 from curation.current import last_sql
 from curation.dataset import Dataset
 from curation.status import status
+from curation.text_arrays import text_hash
 from pipelines.runner import Job, Tally, run
-from retrieval_index.embed_text import EmbedText, caption_hash
+from retrieval_index.embed_text import EmbedText
 from retrieval_index.embedder import Vectors
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 from tests.retrieval_index.toy_embedder import Pitches, tone
@@ -63,9 +64,9 @@ def stored(dataset: Dataset) -> dict[tuple[str, str], np.ndarray]:
 def test_every_text_of_every_clip_has_its_vector(dataset: Dataset) -> None:
     assert go(dataset).done == 3
     vectors = stored(dataset)
-    assert vectors.keys() == {(clip_of(name), caption_hash(text)) for name, text in CAPTIONS.items()}
+    assert vectors.keys() == {(clip_of(name), text_hash(text)) for name, text in CAPTIONS.items()}
     for name, text in CAPTIONS.items():
-        assert np.allclose(vectors[clip_of(name), caption_hash(text)], Pitches().embed_text([text])[0], atol=1e-3)
+        assert np.allclose(vectors[clip_of(name), text_hash(text)], Pitches().embed_text([text])[0], atol=1e-3)
     assert sorted(Counting.asked) == ["440", "880"], "equal texts of a worker are embedded once"
     counts = status(dataset)["embed_text"]
     assert (counts.requested, counts.done, counts.pending) == (3, 3, 0)
@@ -93,4 +94,4 @@ def test_vectors_that_are_not_finite_stop_the_stage(dataset: Dataset) -> None:
 def test_a_caption_hash_is_the_one_of_sql(dataset: Dataset) -> None:
     for text in ("", "a dog", "Grüße, 雨"):
         found = dataset.sql("SELECT substr(sha256(?), 1, 20) AS hash", [text]).to_pylist()
-        assert found == [{"hash": caption_hash(text)}]
+        assert found == [{"hash": text_hash(text)}]

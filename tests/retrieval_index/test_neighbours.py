@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import ArgumentError, DatasetError
+from curation.text_arrays import text_hash
 from retrieval_index import neighbours as module
-from retrieval_index.embed_text import caption_hash
 from retrieval_index.neighbours import MANIFEST_FILE, Items, Neighbour, Neighbours, find_neighbours, write_neighbours
 
 WIDTH = 8
@@ -20,7 +20,7 @@ def items(count: int, seed: int, *, a_clip: int = 1, a_video: int = 2, hashed: b
     order = draw.permutation(count)
     clips = np.array([f"c{row // a_clip:04d}" for row in range(count)])[order]
     videos = np.array([f"v{row // a_clip // a_video:04d}" for row in range(count)])[order]
-    hashes = np.array([caption_hash(f"{row}") for row in range(count)])[order]
+    hashes = np.array([text_hash(f"{row}") for row in range(count)])[order]
     vectors = draw.standard_normal((count, WIDTH)).astype(np.float32)
     return Items(clips, videos, hashes if hashed else None, vectors)
 
@@ -98,7 +98,7 @@ def test_they_are_read_back_by_clip_and_caption(tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == 3, "the files of before are gone"
     read = Neighbours(folder)
     assert (len(read), read.manifest["k"], read.manifest["store_clips"]) == (20, 3, 30)
-    place = queries.hashes.tolist().index(caption_hash("7")) if queries.hashes is not None else -1
+    place = queries.hashes.tolist().index(text_hash("7")) if queries.hashes is not None else -1
     found = read.of(str(queries.clip_ids[place]), "7")
     assert [one.clip_id for one in found] == brute_force(queries, store, 3)[place]
     assert isinstance(found[0], Neighbour) and found[0].caption_hash is not None
