@@ -180,6 +180,7 @@ def generations(model: AudioLDM2, folder: Path, steps: int) -> tuple[Callable[[]
     noise = start_noise([(0, 0)], 1, (128, model.codec.latent_channels)).unflatten(2, (8, -1)).transpose(1, 2)
 
     def by_ours() -> Tensor:
+        model.encoders.forget()  # what it was asked before
         return model.generate(CAPTIONS[:1], seconds=SECONDS, steps=steps, guidance=3.5, seed=[(0, 0)])[:, 0]
 
     def by_pipeline() -> Tensor:

@@ -124,6 +124,10 @@ class FrozenEncoders:
             TEXT: Stream.of_rows([tokens_TC for _, tokens_TC in rows]),
         }
 
+    def forget(self) -> None:
+        """Reads every text anew, as when it is asked for the first time."""
+        self._remembered.clear()
+
     def nothing(self) -> dict[str, Tensor]:
         """What stands where nothing is said: the streams of ""."""
         said_S, tokens_TC = self._of("")

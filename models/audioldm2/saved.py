@@ -215,8 +215,10 @@ def write_model(model: "AudioLDM2", folder: Path) -> None:
     }
     if is_pair:
         parts["projection_model"] = _projection(language)
+    network.unet.to(memory_format=torch.contiguous_format)  # as safetensors want it
     for name, part in parts.items():
         part.save_pretrained(partial / name)
+    network.unet.to(memory_format=torch.channels_last)
     if is_pair:
         _pipeline({**parts, "vae": model.codec.vae, "vocoder": model.codec.vocoder}).save_config(partial)
     else:
