@@ -35,7 +35,8 @@ from models.codecs.mel_vae import MelVaeCodec
 from pipelines.makers.audioldm2 import AudioLdm2Maker
 from pipelines.makers.maker import How, system_named
 from pipelines.prompts import Prompt
-from pipelines.verbs.train import RecipeName, train
+from pipelines.recipes import RecipeName
+from pipelines.verbs.train import train
 
 RESULTS = Path(__file__).parents[1] / "results"
 WHO = ("a man speaks", "a woman speaks")

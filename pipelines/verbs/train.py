@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,76 +13,11 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, FoundsoundError, LockedError, StoppedError
 from curation.samples import Source
 from models.training.execution import Execution
-from pipelines.recipes.audioldm2 import (
-    train_audioldm2_base,
-    train_audioldm2_large,
-    train_audioldm2_speech_base,
-    train_audioldm2_speech_tiny,
-    train_audioldm2_tiny,
-)
-from pipelines.recipes.audiomae import train_audiomae_base, train_audiomae_speech_tiny, train_audiomae_tiny
-from pipelines.recipes.audiotoken import train_audiotoken_base, train_audiotoken_tiny
-from pipelines.recipes.audiox import train_audiox_base, train_audiox_small, train_audiox_tiny
-from pipelines.recipes.beats import train_beats_tiny
-from pipelines.recipes.clap import train_clap_tiny
-from pipelines.recipes.codec import train_codec_44k, train_codec_tiny, train_mel_vae_tiny
+from pipelines.recipes import NO_USE, RECIPES, RecipeName, function_of
 from pipelines.recipes.data import source_of
 from pipelines.recipes.options import Learning, Retrieving, RunOptions
-from pipelines.recipes.pictures import train_pictures_tiny
-from pipelines.recipes.re_audioldm import train_re_audioldm_large, train_re_audioldm_small, train_re_audioldm_tiny
 from pipelines.training.evaluation import EvaluationOptions
 from pipelines.training.workers import train_together, write_facts
-
-RECIPES: dict[str, Callable[[Dataset, Path, RunOptions], dict[str, Any]]] = {
-    "audiox-tiny": train_audiox_tiny,
-    "audiox-small": train_audiox_small,
-    "audiox-base": train_audiox_base,
-    "clap-tiny": train_clap_tiny,
-    "audiomae-tiny": train_audiomae_tiny,
-    "audiomae-speech-tiny": train_audiomae_speech_tiny,
-    "audiomae-base": train_audiomae_base,
-    "codec-tiny": train_codec_tiny,
-    "codec-44k": train_codec_44k,
-    "mel-vae-tiny": train_mel_vae_tiny,
-    "audiotoken-tiny": train_audiotoken_tiny,
-    "audiotoken-base": train_audiotoken_base,
-    "beats-tiny": train_beats_tiny,
-    "pictures-tiny": train_pictures_tiny,
-    "re-audioldm-tiny": train_re_audioldm_tiny,
-    "re-audioldm-small": train_re_audioldm_small,
-    "re-audioldm-large": train_re_audioldm_large,
-    "audioldm2-tiny": train_audioldm2_tiny,
-    "audioldm2-base": train_audioldm2_base,
-    "audioldm2-large": train_audioldm2_large,
-    "audioldm2-speech-tiny": train_audioldm2_speech_tiny,
-    "audioldm2-speech-base": train_audioldm2_speech_base,
-}
-
-
-RecipeName = Literal[
-    "audiox-tiny",
-    "audiox-small",
-    "audiox-base",
-    "clap-tiny",
-    "audiomae-tiny",
-    "audiomae-speech-tiny",
-    "audiomae-base",
-    "codec-tiny",
-    "codec-44k",
-    "mel-vae-tiny",
-    "audiotoken-tiny",
-    "audiotoken-base",
-    "beats-tiny",
-    "pictures-tiny",
-    "re-audioldm-tiny",
-    "re-audioldm-small",
-    "re-audioldm-large",
-    "audioldm2-tiny",
-    "audioldm2-base",
-    "audioldm2-large",
-    "audioldm2-speech-tiny",
-    "audioldm2-speech-base",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,23 +204,20 @@ def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
     Raises:
         ArgumentError: The recipe knows no workers, makes no samples, or has no use for a frozen model that is given.
     """
-    if machinery.workers > 1 and asked["recipe"] == "clap-tiny":
-        raise ArgumentError("clap-tiny is trained in one process; drop --workers")
-    if machinery.samples and not asked["recipe"].startswith("audiox"):
-        raise ArgumentError(f"{asked['recipe']} makes no sounds to listen to; drop --samples")
-    for option, value, takes in (
-        ("--pictures", asked["options"].pictures, ("audiotoken",)),
-        ("--listener", asked["options"].listener, ("audiotoken", "audioldm2", "re-audioldm")),
-        ("--clap", asked["options"].clap, ("audioldm2", "re-audioldm")),
-    ):
-        if value is not None and not asked["recipe"].startswith(takes):
-            raise ArgumentError(f"{asked['recipe']} has no use for {option}; drop {option}")
-    if asked["options"].learning != USUAL and not asked["recipe"].startswith("audiox"):
-        raise ArgumentError(f"{asked['recipe']} has its own way to learn; drop --also-seconds and --optimizer")
-    if asked["options"].retrieving != NEAREST and not asked["recipe"].startswith("re-audioldm"):
-        raise ArgumentError(f"{asked['recipe']} retrieves nothing; drop --retrieval, --neighbours and --found")
-    if asked["options"].start is not None and not asked["recipe"].startswith("audioldm2"):
-        raise ArgumentError(f"{asked['recipe']} trains no other model further; drop --start")
+    options: RunOptions = asked["options"]
+    given = {
+        "samples": machinery.samples > 0,
+        "pictures": options.pictures is not None,
+        "listener": options.listener is not None,
+        "clap": options.clap is not None,
+        "start": options.start is not None,
+        "learning": options.learning != USUAL,
+        "retrieving": options.retrieving != NEAREST,
+        "workers": machinery.workers > 1,
+    }
+    for name, is_given in given.items():
+        if is_given and name not in RECIPES[asked["recipe"]].takes:
+            raise ArgumentError(f"{asked['recipe']} {NO_USE[name]}")
     if machinery.workers == 1:
         return run_recipe(**asked)
     return train_together(
@@ -297,10 +229,10 @@ def _is_plain(source: Source) -> bool:
     return source.weight is None and source.where is None
 
 
-def run_recipe(recipe: str, path: Path, folder: Path, options: RunOptions) -> dict[str, Any]:
+def run_recipe(recipe: RecipeName, path: Path, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Run a recipe in this process, alone or as one of several, and leave in the folder what it has to say."""
     try:
-        facts = RECIPES[recipe](Dataset(path), folder, options)
+        facts = function_of(recipe)(Dataset(path), folder, options)
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise
