@@ -1,6 +1,6 @@
 """AudioToken on small models that are trained here: do its pictures show what was heard, above chance?
 
-    python -m benchmarks.evidence.audiotoken --out FOLDER [--seeds 0 1 2] [--clips 4000]
+    python -m benchmarks.evidence.audiotoken --out FOLDER [--seeds 0 1 2] [--clips 2400] [--listener RUN]
 
 The quickstart's world is the dataset: 4 s of sound with pictures, eight classes, the shapes brought closer. From
 nothing are trained `pictures-tiny` (text to image), `beats-tiny` (the listener), a judge of pictures and sounds on
@@ -45,6 +45,8 @@ OTHER_WORLD = 20
 """Of the one that the judge is fitted on."""
 SIDE_PX = 64
 """Of the pictures: half of the world's, since what they show fills more of them."""
+PICTURES_SEEN = 6_400
+"""By the text-to-image model."""
 MOMENTS = 2
 """Pictures and windows of each clip that the judge learns from."""
 JUDGED_HZ = 16_000
@@ -147,20 +149,36 @@ def by_words(dataset: Dataset, run: Path, judge: Path, *, steps: int, guidance: 
 
 
 def evidence(
-    folder: Path, *, seeds: Sequence[int] = (0,), clips: int | None = None, steps: int = 25, guidance: float = 3.0
+    folder: Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    clips: int = 2_400,
+    listener: Path | None = None,
+    steps: int = 20,
+    guidance: float = 2.0,
 ) -> list[PicturesJudged]:
-    """All of it; run again, it goes on where it stopped."""
+    """All of it; run again, it goes on where it stopped.
+
+    Args:
+        folder: For everything.
+        seeds: Of the runs of AudioToken.
+        clips: Clips that each of them sees.
+        listener: A BEATs; `beats-tiny` is trained on the same sounds when not given.
+        steps: Of the solver.
+        guidance: How strongly words are followed.
+    """
     dataset = make_dataset(folder)
     runs = dataset.folder("runs")
-    for recipe in ("beats-tiny", "pictures-tiny"):
-        train(recipe, data=[str(dataset.path)])
+    train("pictures-tiny", data=[str(dataset.path)], clips=PICTURES_SEEN)
+    if listener is None:
+        train("beats-tiny", data=[str(dataset.path)])
     judge = make_judge(folder / "judge")
     words = by_words(dataset, runs / "pictures-tiny", judge, steps=steps, guidance=guidance)
     print(f"by the label in words: AIC {100 * words['aic']:.1f} %")
     found = []
     for seed in seeds:
         run = runs / f"audiotoken-tiny-{seed}"
-        parts = Parts(pictures=str(runs / "pictures-tiny"), listener=str(runs / "beats-tiny"))
+        parts = Parts(pictures=str(runs / "pictures-tiny"), listener=str(listener or runs / "beats-tiny"))
         train("audiotoken-tiny", data=[str(dataset.path)], seed=seed, clips=clips, out=run, parts=parts)
         judged = pictures(
             run, real=f"{dataset.path}@test", judge=[f"own:{judge}"], steps=steps, guidance=guidance, seed=seed
@@ -176,6 +194,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs of AudioToken")
-    parser.add_argument("--clips", type=int, help="clips seen by a run of AudioToken")
+    parser.add_argument("--clips", type=int, default=2_400, help="clips seen by a run of AudioToken")
+    parser.add_argument(
+        "--listener", type=Path, help="run of a BEATs; one is trained on the same sounds when not given"
+    )
     given = parser.parse_args()
-    evidence(given.out, seeds=given.seeds, clips=given.clips)
+    evidence(given.out, seeds=given.seeds, clips=given.clips, listener=given.listener)

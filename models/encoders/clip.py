@@ -76,7 +76,7 @@ class ClipEncoder:
         height, width = picture_HW3.shape[:2]
         side, shorter = self.side_px, min(height, width)
         size = int(side * height / shorter), int(side * width / shorter)
-        picture_3HW = torch.from_numpy(np.ascontiguousarray(picture_HW3)).permute(2, 0, 1)
+        picture_3HW = torch.tensor(picture_HW3).permute(2, 0, 1)
         whole_3HW = nn.functional.interpolate(picture_3HW[None], size, mode="bicubic", antialias=True)[0]
         top, left = (whole_3HW.shape[1] - side) // 2, (whole_3HW.shape[2] - side) // 2
         middle_3SS = whole_3HW[:, top : top + side, left : left + side].float() / 255

@@ -207,7 +207,7 @@ class Inception:
         device = next(self.network.parameters()).device
         sized = [
             nn.functional.interpolate(
-                torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1)[None].float() / 255,
+                torch.tensor(one).permute(2, 0, 1)[None].float() / 255,
                 (SIDE_PX, SIDE_PX),
                 mode="bilinear",
                 align_corners=False,

@@ -159,9 +159,7 @@ class SoundPictureJudge:
 def seen(pictures: Sequence[npt.NDArray[np.uint8]], side_px: int) -> Tensor:
     """Pictures at one size, float32 (B, 3, S, S) from -1 to 1."""
     sized = [
-        nn.functional.interpolate(
-            torch.from_numpy(np.ascontiguousarray(one)).permute(2, 0, 1)[None].float(), (side_px, side_px), mode="area"
-        )
+        nn.functional.interpolate(torch.tensor(one).permute(2, 0, 1)[None].float(), (side_px, side_px), mode="area")
         for one in pictures
     ]
     return torch.cat(sized) / 127.5 - 1
