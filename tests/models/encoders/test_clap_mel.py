@@ -62,7 +62,7 @@ def tone_over_noise(share):
 @pytest.mark.parametrize("wave", [steep(), chirp(), *map(tone_over_noise, (0.1, 0.03, 0.01, 1e-3))], ids=range(6))
 def test_no_band_is_too_quiet_for_single_precision(wave):
     ours = ClapMel(ClapMelConfig())(torch.from_numpy(wave)[None])[0].numpy()
-    np.testing.assert_allclose(ours, theirs(wave, extractor()), atol=5e-4, rtol=0)
+    np.testing.assert_allclose(ours, theirs(wave, extractor()), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("padding", ["repeat", "pad"])
