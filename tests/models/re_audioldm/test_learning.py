@@ -1,4 +1,4 @@
-"""What neighbours sound like is learned from, also for sounds that were never trained on; a prompt alone is not enough."""
+"""What neighbours sound like is learned from, also for sounds that were never trained on; a prompt is not enough."""
 
 import pytest
 import torch
