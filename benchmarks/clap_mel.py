@@ -1,8 +1,8 @@
 """10 s clips a second through our log-mel, against transformers' NumPy extractor.
 
 White noise has no quiet band, so that single precision is enough everywhere. The mixtures have some, as recordings do:
-one in fifteen of their frames is done in double precision too, of a hundred real sounds it was one in eighteen. The ratio
-is the lower of the two.
+one in fifteen of their frames is done in double precision too; of a hundred real sounds it was one in eighteen. The
+ratio is the lower of the two.
 """
 
 import numpy as np
