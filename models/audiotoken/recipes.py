@@ -1,7 +1,7 @@
 """Recipes of AudioToken, each a function that returns a whole configuration, and the function that trains one."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,18 @@ class Frozen:
         """Both from where they are; raises what loading them does."""
         pictures, listener = sources.load(device)
         return cls(pictures=pictures, listener=listener, sources=sources)
+
+
+def audiotoken_labels_base(
+    *, heard_width: int = 2304, token_width: int = 768, total_clips: int = 480_000, seed: int = 0
+) -> AudioTokenRecipe:
+    """The same with the classification loss, 0.01 of it: words are drawn towards those of their labels.
+
+    Source: the variant of the paper that has more agreement of classes (48.0 for 45.5 %) and a larger distance (66.1
+    for 56.7). Arguments as of `audiotoken_base`.
+    """
+    base = audiotoken_base(heard_width=heard_width, token_width=token_width, total_clips=total_clips, seed=seed)
+    return replace(base, objective=replace(base.objective, label_weight=0.01))
 
 
 def train_audiotoken(

@@ -15,6 +15,7 @@ from models.audiotoken.recipes import (
     AudioTokenRecipe,
     Frozen,
     audiotoken_base,
+    audiotoken_labels_base,
     audiotoken_tiny,
     train_audiotoken,
 )
@@ -28,7 +29,7 @@ from pipelines.training.board import watching
 from pipelines.wiring.devices import device_name
 from pipelines.wiring.text_to_image import encode_pictures_stage, frozen_sources, load_beats, load_text_to_image
 
-PICTURE_RATE_HZ = {"audiotoken-tiny": 4.0, "audiotoken-base": 1.0}
+PICTURE_RATE_HZ = {"audiotoken-tiny": 4.0, "audiotoken-base": 1.0, "audiotoken-labels-base": 1.0}
 """Pictures a second of which one is drawn. Source: ours; at 1 Hz the latents of Stable Diffusion are 655 kB a clip of
 10 s."""
 
@@ -52,8 +53,16 @@ def train_audiotoken_tiny(dataset: Dataset, folder: Path, options: RunOptions) -
 
 def train_audiotoken_base(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
     """Train or go on with `audiotoken-base`, on Stable Diffusion 1.4 and the published BEATs unless told otherwise."""
-    sources = frozen_sources(options.pictures or PUBLISHED_PICTURES, options.listener or PUBLISHED_LISTENER)
-    return train_recipe("audiotoken-base", audiotoken_base, sources, dataset, folder, options)
+    return train_recipe("audiotoken-base", audiotoken_base, _published(options), dataset, folder, options)
+
+
+def train_audiotoken_labels_base(dataset: Dataset, folder: Path, options: RunOptions) -> dict[str, Any]:
+    """Train or go on with `audiotoken-labels-base`: the same with the classification loss, on labels of the clips."""
+    return train_recipe("audiotoken-labels-base", audiotoken_labels_base, _published(options), dataset, folder, options)
+
+
+def _published(options: RunOptions) -> FrozenSources:
+    return frozen_sources(options.pictures or PUBLISHED_PICTURES, options.listener or PUBLISHED_LISTENER)
 
 
 def train_recipe(

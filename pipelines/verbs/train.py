@@ -141,8 +141,9 @@ def train(
         recipe: AudioX for two CPU cores in minutes (tiny) or an hour (small), or as in its paper (base); or
             clap-tiny, a small CLAP for data sets without published weights; audiomae-tiny or -base, a listener that
             learns by hiding; or a codec for `codec`: codec-tiny or -44k of waves, mel-vae-tiny of mel spectrograms; or
-            audiotoken-tiny or -base, pictures from sounds, with beats-tiny and pictures-tiny for data sets without
-            published weights; or re-audioldm-tiny, -small or -large, sounds from words and the clips nearest to them;
+            audiotoken-tiny, -base or -labels-base (with its loss of classes), pictures from sounds, with beats-tiny and
+            pictures-tiny for data sets without published weights; or re-audioldm-tiny, -small or -large, sounds from
+            words and the clips nearest to them;
             or audioldm2-tiny, -base or -large, sounds from words by way of the language of audio, and
             audioldm2-speech-tiny or -base, which say transcripts (eSpeak NG says how).
         data: Folder of the dataset; several are mixed by weight: DATASET[@GENERATION][:WEIGHT][?CONDITION], as

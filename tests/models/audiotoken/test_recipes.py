@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from models.audiotoken import AudioToken
 from models.audiotoken.network import AudioTokenNetwork
-from models.audiotoken.recipes import Frozen, audiotoken_base, audiotoken_tiny, train_audiotoken
+from models.audiotoken.recipes import Frozen, audiotoken_base, audiotoken_labels_base, audiotoken_tiny, train_audiotoken
 from models.audiotoken.text_to_image_fit import (
     PicturesConfig,
     TextAndUnet,
@@ -47,6 +47,12 @@ def test_base_is_as_published():
     assert recipe.training.schedule.warmup_clips == 500 * 16
     assert recipe.training.optimizer.weight_decay == 0.01
     assert recipe.objective.size_weight == 0.01 and recipe.network.dropout == 0.5
+
+
+def test_the_variant_with_labels_differs_in_its_loss_alone():
+    base, labelled = audiotoken_base(seed=3), audiotoken_labels_base(seed=3)
+    assert (base.objective.label_weight, labelled.objective.label_weight) == (0.0, 0.01)
+    assert replace(labelled, objective=base.objective) == base
 
 
 def test_a_run_saves_an_embedder_and_is_not_mixed_with_another(tmp_path, sources):
