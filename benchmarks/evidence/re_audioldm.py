@@ -20,7 +20,9 @@ from benchmarks.evidence.judge import efficientat_weights
 from benchmarks.evidence.shown import Row, keep, lines_of, right_of
 from curation.dataset import Dataset
 from curation.views import quoted
+from models.codecs.closed_form import MdctPcaConfig
 from pipelines.evaluations.events import EventJudging, EventMaking, EventsJudged, events
+from pipelines.recipes.data import fitted_codec
 from pipelines.recipes.options import Retrieving
 from pipelines.verbs.embed import embed
 from pipelines.verbs.index import index
@@ -34,6 +36,8 @@ STORED = 10
 
 EDGES = (1, 2, 3)
 """Of the buckets: training recordings of a class. Source: ours; ESC-50's part at hand has two to eight of a class."""
+
+CLOSED_FORM = MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=96)
 
 KEPT = {"all": None, "two": 2, "one": 1, "none": 0}
 """Training recordings that a class of each kind keeps."""
@@ -76,6 +80,7 @@ class Plan:
         listener_clips: Clips seen by the AudioMAE, which learns without labels.
         steps: Of DDIM.
         guidance: How strongly captions and neighbours are followed.
+        codec: A run of a codec; None: the closed form of `audiox-tiny`.
     """
 
     seconds: float = 2.5
@@ -83,6 +88,7 @@ class Plan:
     listener_clips: int = 1_200
     steps: int = 15
     guidance: float = 2.5
+    codec: str | None = None
 
 
 def kinds_of(labels: Sequence[str]) -> dict[str, str]:
@@ -133,12 +139,13 @@ def prepared(plan: Plan, folder: Path) -> Dataset:
 
 
 def trained(way: Way, plan: Plan, dataset: Dataset) -> Path:
-    """The folder of a finished run."""
+    """The folder of a finished run, on the codec of the plan or a closed-form one that is fitted."""
     folder = dataset.folder("runs") / way.name
     if not (folder / "model").is_dir():
         train(
             "re-audioldm-tiny",
             data=[f"{dataset.path}@tail"],
+            codec=plan.codec or str(fitted_codec(dataset, "train", name="closed-form", config=CLOSED_FORM, seed=0)),
             seconds=plan.seconds,
             clips=plan.clips,
             seed=way.seed,
@@ -253,10 +260,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data set and its runs")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of the comparison")
+    parser.add_argument("--codec", help="a run of mel-vae-tiny; a closed-form codec when not given")
+    parser.add_argument("--clips", type=int, default=Plan().clips, help="clips seen by a run")
     parser.add_argument("--ablate", action="store_true", help="sounds alone, and 1, 5 and 10 neighbours, too")
     parser.add_argument("--results", type=Path, default=Path("benchmarks/results/evidence-re_audioldm.json"))
     asked = parser.parse_args()
-    plan = Plan()
+    plan = Plan(codec=asked.codec, clips=asked.clips)
     dataset = prepared(plan, asked.out)
     tables = compared([way for way in COMPARED if way.seed < asked.seeds], plan, dataset)
     if asked.ablate:

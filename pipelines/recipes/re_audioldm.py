@@ -16,7 +16,6 @@ from curation.errors import ArgumentError, StoppedError
 from curation.latents import Extras
 from curation.samples import Source
 from curation.stored_neighbours import NeighboursWanted
-from models.codecs.closed_form import MdctPcaConfig
 from models.codecs.codec import RUN_MODEL, Codec, load_codec
 from models.re_audioldm.conditioning import EncoderSources
 from models.re_audioldm.recipes import (
@@ -29,7 +28,7 @@ from models.re_audioldm.recipes import (
     train_re_audioldm,
 )
 from models.training.world import World
-from pipelines.recipes.data import Encoding, batches_of, data_identity, fitted_codec, latent_samples
+from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.runner import Job, run
 from pipelines.training.board import watching
@@ -56,7 +55,7 @@ class Size:
         name: Of the recipe, of its latents and of its codec.
         recipe: From the widths of its parts, what is read of how many neighbours, the length of the run and the seed.
         seconds: Length of a sample, s.
-        codec: The closed-form codec that is fitted; None: a codec has to be given.
+        own_codec: The recipe whose run on the dataset is the codec; None: one has to be given.
         clap: By name; None: the dataset's own clap-tiny.
         text_encoder: Likewise.
         listener: By name; None: the dataset's own audiomae-tiny.
@@ -65,18 +64,13 @@ class Size:
     name: str
     recipe: Callable[..., ReAudioLdmRecipe]
     seconds: float
-    codec: MdctPcaConfig | None = None
+    own_codec: str | None = None
     clap: str | None = None
     text_encoder: str | None = None
     listener: str | None = None
 
 
-TINY = Size(
-    name="re-audioldm-tiny",
-    recipe=re_audioldm_tiny,
-    seconds=4.0,
-    codec=MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=96),
-)
+TINY = Size(name="re-audioldm-tiny", recipe=re_audioldm_tiny, seconds=4.0, own_codec="mel-vae-tiny")
 _PUBLISHED = {
     "seconds": 10.24,
     "clap": "laion/clap-htsat-unfused",
@@ -121,7 +115,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
         raise ArgumentError(f"{size.name} reads what neighbours were encoded to; drop --raw")
     world, seed = World.join(device_name()), options.seed
     seconds = size.seconds if options.seconds is None else options.seconds
-    codec = _codec(size, dataset, options, world)
+    codec = _codec(size, dataset, options)
     loaded = load_codec(codec, device=world.device)
     sources = _encoders(size, dataset, options, heard_s=_heard_s(loaded, seconds))
     recipe = size.recipe(
@@ -248,20 +242,17 @@ def _check(dataset: Dataset, name: str, manifest: dict[str, Any], stage: EmbedTe
         )
 
 
-def _codec(size: Size, dataset: Dataset, options: RunOptions, world: World) -> str:
-    """The codec's folder or name; a closed-form one is fitted, in one process for all, unless one is given.
+def _codec(size: Size, dataset: Dataset, options: RunOptions) -> str:
+    """The codec's folder or name.
 
     Raises:
-        ArgumentError: None is given, and the recipe fits none.
+        ArgumentError: None is given, and the dataset has none of its own.
     """
     if options.codec is not None:
         return options.codec
-    if size.codec is None:
+    if size.own_codec is None:
         raise ArgumentError(
             f"{size.name} needs a codec of mel spectrograms: give --codec with a run of mel-vae-tiny, or a folder or "
             "name with vae and vocoder, as cvssp/audioldm2"
         )
-    if world.is_first:
-        fitted_codec(dataset, options.generation, name=size.name, config=size.codec, seed=options.seed)
-    world.wait()
-    return str(dataset.folder("codecs") / size.name)
+    return _own(dataset, size.name, size.own_codec, "--codec")

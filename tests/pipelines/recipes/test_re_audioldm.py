@@ -15,6 +15,7 @@ from curation.keys import clip_id
 from curation.measure import Measure
 from curation.selections.selection import select
 from curation.shards.pack import pack
+from models.codecs.closed_form import MdctPcaConfig
 from models.encoders.audiomae import save_audiomae
 from models.encoders.audiomae_network import AudioMaeConfig, AudioMaeEncoder
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
@@ -22,6 +23,7 @@ from models.re_audioldm import ReAudioLDM
 from models.re_audioldm.generate import sizes_of
 from pipelines.makers.manner import Manner
 from pipelines.makers.retrieved import Retriever
+from pipelines.recipes.data import fitted_codec
 from pipelines.recipes.options import Retrieving, RunOptions
 from pipelines.recipes.re_audioldm import SMALL, TINY, train_size
 from pipelines.runner import Job, run
@@ -32,10 +34,14 @@ from pipelines.verbs.neighbours import neighbours
 from pipelines.verbs.train import Parts
 from pipelines.verbs.train import train as train_verb
 from retrieval_index.neighbours import Neighbours
+from tests.models.codecs.tiny_mel import save_parts
 from tests.retrieval_index.tones import RATE_HZ, clip_of, tone_dataset
 from tests.retrieval_index.toy_embedder import tone
 
 CAPTIONS = {"low": "a low hum", "middle": "a steady tone", "high": "a shrill whistle", "higher": "a shrill tone"}
+CLOSED = MdctPcaConfig(sample_rate_hz=16_000, channels=1, hop_samples=400, latent_channels=96)
+"""What a vocoder of random weights makes is too quiet to tell sounds apart; the baseline takes one all the same."""
+
 CLAP = TinyClapConfig(sample_rate_hz=RATE_HZ, window_s=2, f_max_hz=3_900, audio_width=16, text_width=32, dimension=16)
 
 
@@ -50,6 +56,8 @@ def make(folder: Path) -> Dataset:
     save_audiomae(audiomae, dataset.folder("runs") / "audiomae-tiny" / "model")
     stage = Measure(media=dataset.media)
     run(dataset, Job(stage=stage, queue=lambda: dataset.pending(stage), batch_rows=8, workers=0))
+    (dataset.folder("runs") / "mel-vae-tiny").mkdir()
+    save_parts(dataset.folder("runs") / "mel-vae-tiny" / "model")
     select(dataset, name="all")
     select(dataset, name="train", where=f"clips.clip_id <> '{clip_of('higher')}'")
     pack(dataset, "train")
@@ -61,7 +69,8 @@ def make(folder: Path) -> Dataset:
 def train(dataset: Dataset, name: str = "run", clips: int = 16, **said: object) -> Path:
     retrieving = Retrieving(**{"found": "heard", "neighbours": 2, **said})  # type: ignore[arg-type]
     folder = dataset.folder("runs") / name
-    train_size(TINY, dataset, folder, RunOptions(seconds=1.0, clips=clips, retrieving=retrieving))
+    codec = None if name == "plain" else str(fitted_codec(dataset, "train", name="closed", config=CLOSED, seed=0))
+    train_size(TINY, dataset, folder, RunOptions(seconds=1.0, clips=clips, codec=codec, retrieving=retrieving))
     return folder
 
 
@@ -140,7 +149,8 @@ def test_the_own_clip_and_what_is_of_its_video_is_not_found(tmp_path: Path, trai
 
 def test_a_baseline_reads_nothing_and_refuses_an_index(trained: Dataset, tmp_path: Path) -> None:
     folder = train(trained, "plain", retrieval="none", neighbours=None)
-    assert not sizes_of(folder).reads_sound
+    sizes = sizes_of(folder)
+    assert not sizes.reads_sound and (sizes.latent_channels, sizes.latent_bins) == (2, 16)
     told = json.loads((folder / "config.json").read_text())["settings"]
     assert "neighbours" not in told["data"] and told["sources"]["listener"] is None
     manner = Manner(index=trained.folder("indexes") / "all")
@@ -164,8 +174,12 @@ def test_what_does_not_fit_is_refused(trained: Dataset) -> None:
     with pytest.raises(ArgumentError, match="at least 1, not 0; for none --retrieval none"):
         Retrieving(neighbours=0)
     empty = Dataset.create(trained.path.parent / "empty")
+    with pytest.raises(
+        ArgumentError, match=r"needs --codec; .* train one on this dataset: foundsound train mel-vae-ti"
+    ):
+        train_size(TINY, empty, folder, RunOptions())
     with pytest.raises(ArgumentError, match=r"needs --clap; .* train one on this dataset: foundsound train clap-tiny"):
-        train_size(TINY, empty, folder, RunOptions(codec=str(trained.folder("codecs") / TINY.name)))
+        train_size(TINY, empty, folder, RunOptions(codec=str(trained.folder("runs") / "mel-vae-tiny")))
 
 
 def test_other_recipes_refuse_what_is_for_this_one(tmp_path: Path) -> None:
