@@ -197,7 +197,7 @@ class AudioX:
             raise ValueError(
                 "this network was trained without prompts of sound: give audio with gaps, text or pictures"
             )
-        noise = Noise.of(seed, len(prompts), (frames, self.codec.latent_channels))
+        noise = Noise.of(seed, len(prompts), (frames, self.codec.latent_channels), self.device)
         size = sampling.at_once or len(prompts)
         starts = range(0, len(prompts), size)
         waves = []
@@ -225,13 +225,12 @@ class AudioX:
             contexts, weights = guidance_of(self.network.conditioner, features, guidance)
             x_BFD = sample_latents(
                 self.network.transformer,
-                noise.start().to(self.device),
+                noise,
                 path=self.path,
                 steps=steps,
                 conditions=(contexts, weights),
                 known=latents.known,
                 sampling=sampling,
-                fresh=lambda step: noise.fresh(step).to(self.device),
                 on_step=on_step,
             )
         wave_BCT = self.codec.decode(self.network.scale.unscaled(x_BFD.float()))

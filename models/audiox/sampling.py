@@ -16,7 +16,7 @@ from models.audiox.conditioning import MODALITIES, Features, Modality
 from models.diffusion.guidance import Context, Denoiser, classifier_free_weights, guided, modality_weights
 from models.diffusion.keeping import keeping
 from models.diffusion.paths import PATHS, mixed
-from models.diffusion.solvers import SOLVERS, STOCHASTIC, Fresh, OnStep
+from models.diffusion.solvers import SOLVERS, STOCHASTIC, OnStep
 from models.diffusion.times import exponential_times, sampling_times
 
 _SOLVER_OF_PATH = {"flow": "euler", "v": "dpm_solver_2m"}
@@ -75,6 +75,8 @@ def start_noise(seed: Seed, count: int, shape: tuple[int, int]) -> Tensor:
     return Noise.of(seed, count, shape).start()
 
 
+CPU = torch.device("cpu")
+
 _STEP = 0x57E9
 """Stands between a sound's numbers and a step's, so that no step draws what a sound starts from. Ours."""
 
@@ -86,31 +88,34 @@ class Noise:
     Attributes:
         keys: Of each sound the numbers that its noise is drawn from.
         shape: F and D.
+        device: Where it is wanted; it is drawn on the CPU.
     """
 
     keys: tuple[tuple[int, ...], ...]
     shape: tuple[int, int]
+    device: torch.device = CPU
 
     @classmethod
-    def of(cls, seed: Seed, count: int, shape: tuple[int, int]) -> "Noise":
+    def of(cls, seed: Seed, count: int, shape: tuple[int, int], device: torch.device = CPU) -> "Noise":
         """The noise of some sounds.
 
         Args:
             seed: Sound i draws from (seed, i); of a sequence, from its own number or pair alone.
             count: Sounds.
             shape: F and D.
+            device: Where it is wanted.
 
         Raises:
             ValueError: if there is not one seed for each sound, or one is negative.
         """
-        return cls(keys=_keys(seed, count), shape=shape)
+        return cls(keys=_keys(seed, count), shape=shape, device=device)
 
     def part(self, which: slice) -> "Noise":
         """That of some of the sounds."""
-        return Noise(keys=self.keys[which], shape=self.shape)
+        return Noise(keys=self.keys[which], shape=self.shape, device=self.device)
 
     def start(self) -> Tensor:
-        """What the sounds start from, (B, F, D) float32 on the CPU."""
+        """What the sounds start from, (B, F, D) float32."""
         return self._drawn(())
 
     def fresh(self, step: int) -> Tensor:
@@ -119,7 +124,8 @@ class Noise:
 
     def _drawn(self, more: tuple[int, ...]) -> Tensor:
         rngs = [np.random.default_rng([*key, *more]) for key in self.keys]
-        return torch.from_numpy(np.stack([rng.standard_normal(self.shape, np.float32) for rng in rngs]))
+        drawn = np.stack([rng.standard_normal(self.shape, np.float32) for rng in rngs])
+        return torch.from_numpy(drawn).to(self.device)
 
 
 def _keys(seed: Seed, count: int) -> tuple[tuple[int, ...], ...]:
@@ -153,27 +159,25 @@ def guidance_of(
 
 def sample_latents(
     network: Denoiser,
-    noise_BFD: Tensor,
+    noise: Noise,
     *,
     path: str,
     steps: int,
     conditions: tuple[Sequence[Context], Sequence[float]],
     known: Known | None,
     sampling: Sampling,
-    fresh: Fresh,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Follows a path from noise to latents.
 
     Args:
         network: `network(x_BFD, t_B, context_BLC, context_mask_BL)`.
-        noise_BFD: Where it starts.
+        noise: Where it starts, and what solvers draw that draw noise on their way.
         path: "flow" or "v", as the network was trained.
         steps: Of the solver.
         conditions: Contexts and their weights.
         known: What is not to be made; None: everything is.
         sampling: The solver and its times.
-        fresh: Noise like `noise_BFD` for a step, for solvers that draw some on their way.
         on_step: Called with (steps done, steps in all).
 
     Raises:
@@ -184,7 +188,8 @@ def sample_latents(
         raise ValueError(f"solver {solver!r} follows rectified flow, this network predicts v: take 'dpm_solver_2m'")
     contexts, weights = conditions
     velocity = guided(network, contexts, weights, rescale=sampling.rescale)
-    times, start_BFD = _TIMES[sampling.times](steps), noise_BFD
+    times, noise_BFD = _TIMES[sampling.times](steps), noise.start()
+    start_BFD = noise_BFD
     if known is not None:
         velocity = keeping(
             velocity,
@@ -196,5 +201,5 @@ def sample_latents(
         begun_BFD = mixed(PATHS[path], known.latents_BFD, noise_BFD, times[:1].to(noise_BFD.device))
         start_BFD = torch.where(known.is_known_BF[..., None], begun_BFD, noise_BFD)
     if solver in STOCHASTIC:
-        return STOCHASTIC[solver](velocity, start_BFD, times, PATHS[path], on_step, fresh=fresh)
+        return STOCHASTIC[solver](velocity, start_BFD, times, PATHS[path], on_step, fresh=noise.fresh)
     return SOLVERS[solver](velocity, start_BFD, times, PATHS[path], on_step)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -174,14 +174,11 @@ def train(
             seed=seed,
             text_encoder=text_encoder,
             codec=codec,
-            listener=parts.listener,
-            pictures=parts.pictures,
-            clap=parts.clap,
-            start=parts.start,
             retrieving=retrieving,
             learning=learning,
             seconds=seconds,
             clips=clips,
+            **asdict(parts),
             **machinery.options(),
         )
         facts = _facts(
