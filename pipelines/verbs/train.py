@@ -41,9 +41,12 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+USUAL = Learning()
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machinery:
-    """How a run is executed, which changes its speed and not what comes out, but for rounding.
+    """How a run is executed; but for `learning` it changes the speed and not what comes out, up to rounding.
 
     Args:
         workers: Processes that train together, one a GPU; under torchrun, which starts them itself, 1.
@@ -58,6 +61,7 @@ class Machinery:
         samples: Sounds of fixed prompts that are made during the run and judged beside real ones; 0: none.
         evaluate_every: Clips after which they are made; the recipe's own number when not given.
         judge: What judges them, KIND:WEIGHTS as in `evaluate sounds`; those at hand when not given; may be repeated.
+        learning: How AudioX learns.
     """
 
     workers: int = 1
@@ -72,6 +76,7 @@ class Machinery:
     samples: int = 0
     evaluate_every: int | None = None
     judge: tuple[str, ...] = ()
+    learning: Annotated[Learning, Parameter(name="*")] = USUAL
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -90,7 +95,8 @@ class Machinery:
     def options(self) -> dict[str, Any]:
         """What a recipe is told of it, by the names of `RunOptions`."""
         evaluation = EvaluationOptions(samples=self.samples, every_clips=self.evaluate_every, judges=self.judge)
-        return {"execution": self.execution(), "raw": self.raw, "wandb": self.wandb, "evaluation": evaluation}
+        told = {"raw": self.raw, "wandb": self.wandb, "learning": self.learning}
+        return {"execution": self.execution(), "evaluation": evaluation, **told}
 
 
 ALONE = Machinery()
@@ -115,7 +121,6 @@ class Parts:
 
 OWN = Parts()
 NEAREST = Retrieving()
-USUAL = Learning()
 
 
 def train(
@@ -132,7 +137,6 @@ def train(
     out: Path | None = None,
     parts: Annotated[Parts, Parameter(name="*")] = OWN,
     retrieving: Annotated[Retrieving, Parameter(name="*")] = NEAREST,
-    learning: Annotated[Learning, Parameter(name="*")] = USUAL,
     machinery: Annotated[Machinery, Parameter(name="*")] = ALONE,
 ) -> TrainResult | None:
     """Train a recipe on the shards of a dataset; run again, it goes on from its last checkpoint.
@@ -157,7 +161,6 @@ def train(
         out: Folder of the run; DATASET/runs/RECIPE when not given.
         parts: Frozen models.
         retrieving: What is read of the nearest clips.
-        learning: How AudioX learns.
         machinery: How the run is executed.
 
     Returns:
@@ -168,18 +171,15 @@ def train(
     dataset = sources[0].dataset
     folder = (out or dataset.folder("runs") / recipe).resolve()
     try:
+        said: dict[str, Any] = {
+            "seed": seed,
+            "text_encoder": text_encoder,
+            "codec": codec,
+            "seconds": seconds,
+            "clips": clips,
+        }
         options = RunOptions(
-            generation=sources[0].generation,
-            sources=() if len(sources) == 1 and _is_plain(sources[0]) else sources,
-            seed=seed,
-            text_encoder=text_encoder,
-            codec=codec,
-            retrieving=retrieving,
-            learning=learning,
-            seconds=seconds,
-            clips=clips,
-            **asdict(parts),
-            **machinery.options(),
+            **_of_sources(sources), **said, **asdict(parts), retrieving=retrieving, **machinery.options()
         )
         facts = _facts(
             {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options}, machinery
@@ -221,6 +221,12 @@ def _facts(asked: dict[str, Any], machinery: Machinery) -> dict[str, Any]:
     return train_together(
         run_recipe, asked, folder=asked["folder"], workers=machinery.workers, address=machinery.address
     )
+
+
+def _of_sources(sources: tuple[Source, ...]) -> dict[str, Any]:
+    """What a recipe is told of its data, by the names of `RunOptions`."""
+    is_plain = len(sources) == 1 and _is_plain(sources[0])
+    return {"generation": sources[0].generation, "sources": () if is_plain else sources}
 
 
 def _is_plain(source: Source) -> bool:

@@ -18,7 +18,7 @@ from pipelines.verbs.manifest import manifest
 from pipelines.verbs.measure import measure
 from pipelines.verbs.pack import pack
 from pipelines.verbs.select import select
-from pipelines.verbs.train import train
+from pipelines.verbs.train import Machinery, train
 from tests.models.audiox.tiny_audiox import save_t5
 
 RATE_HZ = 16_000
@@ -74,6 +74,6 @@ def test_rows_that_cannot_be_trained_stop_a_run_before_it_begins(tmp_path: Path,
 def test_other_recipes_have_their_own_ways(tmp_path: Path) -> None:
     Dataset.create(tmp_path / "dataset")
     with pytest.raises(ArgumentError, match=r"codec-tiny has its own way to learn; drop --also-seconds"):
-        train("codec-tiny", data=[str(tmp_path / "dataset")], learning=Learning(optimizer="muon"))
+        train("codec-tiny", data=[str(tmp_path / "dataset")], machinery=Machinery(learning=Learning(optimizer="muon")))
     with pytest.raises(ArgumentError, match="--also-seconds must be above 0, not -1"):
         Learning(also_seconds=(-1.0,))
