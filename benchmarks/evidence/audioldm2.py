@@ -4,11 +4,11 @@
 
 On ESC-50's classes of most sources, split by source. Both are trained on as many clips; what one is told and the other
 is not is the language of audio (LOA) of an AudioMAE that was trained on the same recordings. So that it takes minutes
-on one core, latents are no autoencoder's but log-mel spectrograms, averaged over 160 ms and four bands, and what is made
-is judged there too: which class's mean is nearest, where means are those of held-out recordings. Asked are
+on one core, latents are no autoencoder's but log-mel spectrograms, averaged over 160 ms and four bands, and what is
+made is judged there too: which class's mean is nearest, where means are those of held-out recordings. Asked are
 
-* how much noise is found in held-out recordings, from words alone, from words and the LOA that the language model says
-  of them, and from words and the true LOA (an upper bound, as it is heard in the recording itself);
+* how much noise is left unfound in recordings, by words alone, by words and the LOA that the language model says of
+  them, by words and the true LOA (a bound, as it is heard in the recording itself), and by that of another recording;
 * how near what is said is to the true LOA of held-out recordings, beside the mean of all and of the class;
 * how many sounds made from words are of the class that was asked for.
 """
@@ -298,22 +298,37 @@ def language_rows(networks: Mapping[int, AudioLdm2Network], given: Data) -> list
     ]
 
 
+def noise_rows(network: AudioLdm2Network, given: Data, plan: Plan, *, by_loa: bool) -> dict[str, dict[str, float]]:
+    """Noise left by what the network is told, of both splits."""
+    rows: dict[str, dict[str, float]] = {}
+    for split, sounds in (("of training", given.trained), ("held out", given.held_out)):
+        said = told(network, given.encoders.streams(sounds.texts))
+        ways = {"words alone": said}
+        if by_loa:
+            others_NLW = sounds.heard_NLW.roll(len(sounds.texts) // 2, dims=0)
+            ways = {
+                "words and the LOA that is said": said,
+                "words and the true LOA": Conditions(sounds.heard_NLW, said.text),
+                "words and the true LOA of another": Conditions(others_NLW, said.text),
+            }
+        for way, conditions in ways.items():
+            rows.setdefault(way, {})[split] = noise_left(network, sounds, conditions, plan)
+    return rows
+
+
 def measured(plan: Plan, folder: Path, seeds: Sequence[int]) -> dict[str, list[Row]]:
     """All tables."""
     given = data(plan, folder)
-    held, rows, sounds, by_seed = given.held_out, [], [], {}
-    streams = given.encoders.streams(held.texts)
+    held, by_seed = given.held_out, {}
+    rows: list[Row] = []
+    sounds: list[Row] = []
     for seed in seeds:
         for name, by_loa in (("words alone", False), ("words and LOA", True)):
             network = network_of(plan, given, folder, seed, by_loa=by_loa)
-            said = told(network, streams)
-            ways = {name if not by_loa else "words and the LOA that is said": said}
             if by_loa:
                 by_seed[seed] = network
-                ways["words and the true LOA"] = Conditions(held.heard_NLW, said.text)
-            for way, conditions in ways.items():
-                left = noise_left(network, held, conditions, plan)
-                rows.append({"conditioned on": way, "seed": seed, "noise left": left})
+            found = noise_rows(network, given, plan, by_loa=by_loa)
+            rows += [{"conditioned on": way, "seed": seed, **left} for way, left in found.items()]
             latents, asked = made_sounds(network, given, plan, seed)
             hits = right_of(right(latents, asked, held), len(asked))
             sounds.append({"made from": name, "seed": seed, "of their class": hits})
