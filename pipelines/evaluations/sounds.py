@@ -96,6 +96,36 @@ class SoundsJudged:
         return "\n".join([*lines, f"protocol: {PROTOCOL}", f"written to {self.report}"])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Otherwise:
+    """How the sounds of a run are made, where not as its system usually does.
+
+    Args:
+        steps: Steps of the solver; AudioX usually has 25.
+        guidance: How strongly the prompt is followed; 1 is as learned. AudioX usually has 3.
+        index: Folder of the search index that a run of Re-AudioLDM retrieves from.
+        neighbours: How many it retrieves; as many as it was trained with when not given.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    index: Path | None = None
+    neighbours: int | None = None
+
+    def making(self, run: Path, prompt: PromptKind, *, seconds: float | None, seed: int) -> Making:
+        """How the sounds of a run are made, of the length that it was trained on where none is given."""
+        manner = Manner(index=self.index, neighbours=self.neighbours)
+        length_s = _length_of(run) if seconds is None else seconds
+        usual = sound_system(run)[1].usual_of(run)
+        how = usual.but(seconds=length_s, steps=self.steps, guidance=self.guidance, manner=manner)
+        return Making(
+            prompt=prompt, seconds=how.seconds, steps=how.steps, guidance=how.guidance, seed=seed, manner=manner
+        )
+
+
+AS_USUAL = Otherwise()
+
+
 def sounds(
     made: Path,
     /,
@@ -106,11 +136,8 @@ def sounds(
     clips: int | None = None,
     prompt: PromptKind = "text",
     seconds: float | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
     seed: int = 0,
-    index: Path | None = None,
-    neighbours: int | None = None,
+    otherwise: Annotated[Otherwise, Parameter(name="*")] = AS_USUAL,
     listed: Annotated[Path | None, Parameter(name="--list")] = None,
     out: Path | None = None,
 ) -> SoundsJudged:
@@ -128,11 +155,8 @@ def sounds(
         clips: Sounds are made for so many clips, drawn by the seed; all when not given.
         prompt: What of a clip they are made from.
         seconds: Length of the sounds, s; that of the run's training when not given. Real ones are heard as far.
-        steps: Steps of the solver; as its system usually has when not given, AudioX 25.
-        guidance: How strongly the prompt is followed; 1 is as learned. AudioX usually has 3.
         seed: Of everything drawn.
-        index: Folder of the search index that a run of Re-AudioLDM retrieves from.
-        neighbours: How many it retrieves; as many as it was trained with when not given.
+        otherwise: What is done otherwise than usual.
         listed: The list of a folder of sounds, where it has another name.
         out: Where features, sounds and the report go; MADE/evaluation when not given.
     """
@@ -141,8 +165,7 @@ def sounds(
     found = real_set(real, split=split, seed=seed)
     names = _judges(found.dataset, embedder)
     folder = (out or made / "evaluation").resolve()
-    manner = Manner(index=index, neighbours=neighbours)
-    making = _making(made, prompt, seconds, steps, guidance, seed, manner) if holds_model(made) else None
+    making = otherwise.making(made, prompt, seconds=seconds, seed=seed) if holds_model(made) else None
     seconds = seconds if making is None else making.seconds
     generated = _generated(made, found.clips, making, count=clips, listed=listed, folder=folder)
     return _written(
@@ -156,22 +179,6 @@ def sounds(
         seconds=seconds,
         seed=seed,
     )
-
-
-def _making(
-    run: Path,
-    prompt: PromptKind,
-    seconds: float | None,
-    steps: int | None,
-    guidance: float | None,
-    seed: int,
-    manner: Manner,
-) -> Making:
-    """How the sounds of a run are made, as its system usually does where nothing is said."""
-    usual = sound_system(run)[1].usual_of(run)
-    length_s = _length_of(run) if seconds is None else seconds
-    how = usual.but(seconds=length_s, steps=steps, guidance=guidance, manner=manner)
-    return Making(prompt=prompt, seconds=how.seconds, steps=how.steps, guidance=how.guidance, seed=seed, manner=manner)
 
 
 def _written(folder: Path, **told: Any) -> SoundsJudged:

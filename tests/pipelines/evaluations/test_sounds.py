@@ -13,7 +13,7 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from pipelines.evaluations import heard as heard_module
 from pipelines.evaluations import sounds as module
-from pipelines.evaluations.sounds import SoundsJudged, sounds
+from pipelines.evaluations.sounds import Otherwise, SoundsJudged, sounds
 from pipelines.main import main
 from tests.models.audiox.tiny_audiox import save_audiox
 from tests.pipelines.evaluations.listening import NAMES, RATE_HZ, Ears, packed_tones
@@ -141,7 +141,7 @@ def test_nothing_is_heard_twice_and_an_interrupt_keeps_what_was(
 
 def test_a_run_makes_what_is_missing(data: Path, model: Path, ears: Ears, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    given = {"clips": 8, "seconds": 0.25, "steps": 2, "out": out}
+    given = {"clips": 8, "seconds": 0.25, "otherwise": Otherwise(steps=2), "out": out}
     first = go(model, f"{data}@train", **given)
     assert (first.generated, first.clips, first.making["seconds"]) == (8, 24, 0.25)
     files = sorted(out.glob("sounds-*/*.wav"))
@@ -169,7 +169,7 @@ def test_a_run_says_how_long_its_sounds_are(data: Path, model: Path, ears: Ears,
         go(model, data, out=tmp_path)
     run_folder = Path(shutil.copytree(model, tmp_path / "run"))
     (run_folder / "config.json").write_text(json.dumps({"settings": {"data": {"seconds": 0.2}}}))
-    assert go(run_folder, data, clips=4, steps=1).making["seconds"] == 0.2
+    assert go(run_folder, data, clips=4, otherwise=Otherwise(steps=1)).making["seconds"] == 0.2
 
 
 def test_what_cannot_be_judged_is_refused(data: Path, model: Path, ears: Ears, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_what_cannot_be_judged_is_refused(data: Path, model: Path, ears: Ears, t
     refused(r"'tests' is none of train", split="tests")
     refused(r"--clips must be 4 to that many, not 3", made=model, seconds=0.2, clips=3)
     refused(r"0 of 24 real clips have what --prompt video needs", made=model, seconds=0.2, prompt="video")
-    refused(r"--steps must be at least 1", made=model, seconds=0.2, steps=0)
+    refused(r"--steps must be at least 1", made=model, seconds=0.2, otherwise=Otherwise(steps=0))
     for row, match in (
         ({"file": "../made/440-0.wav"}, None),
         ({"file": "none.wav"}, "there is no file 'none.wav'"),
