@@ -82,6 +82,7 @@ class AudioToken:
         self.network = network.eval()
         self.pictures, self.listener, self.prompt = pictures, listener, prompt
         self._sound_prompt = SoundPrompt(pictures, prompt)
+        self._nothing_1LD = no_text_states(pictures)  # what guidance goes away from is the same for every sound
 
     @classmethod
     def from_pretrained(
@@ -201,7 +202,7 @@ class AudioToken:
         model, states_BLD = self.pictures, self.states(waves)
         guided = guidance > 1
         if guided:
-            states_BLD = torch.cat([no_text_states(model).expand_as(states_BLD), states_BLD])
+            states_BLD = torch.cat([self._nothing_1LD.expand_as(states_BLD), states_BLD])
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         shape = (1, int(model.vae.config.latent_channels), model.latent_side, model.latent_side)
         solver = model.scheduler()
