@@ -20,6 +20,7 @@ from models.audiotoken.recipes import (
     train_audiotoken,
 )
 from models.audiotoken.text_to_image import TextToImage
+from models.encoders.beats import Beats
 from models.training.world import World
 from pipelines.recipes.data import generation_identity, open_shards
 from pipelines.recipes.options import RunOptions
@@ -87,38 +88,29 @@ def train_recipe(
         What there is to say: clips with pictures, and the last losses.
 
     Raises:
-        ArgumentError: An option that it does not have, or a frozen model that cannot be loaded.
+        ArgumentError: An option it does not have, or a frozen model that cannot be loaded.
         StoppedError: The run was stopped before its end.
     """
-    where = checked_source(name, options)
-    world = World.join(device_name())
-    device = str(world.device)
-    model, listener = load_text_to_image(sources.pictures, device), load_beats(sources.listener, device)
-    recipe = recipe_of(
-        heard_width=listener.dimension,
-        token_width=model.token_width,
-        **({} if options.clips is None else {"total_clips": options.clips}),
-        seed=options.seed,
-    )
+    where, world = checked_source(name, options), World.join(device_name())
+    model, listener = _frozen_models(sources, str(world.device))
+    recipe = _recipe(recipe_of, model, listener, options)
     seconds = options.seconds or (TINY_WINDOW_S if name == "audiotoken-tiny" else WINDOW_S)
-    shards, rate_hz = open_shards(dataset, options.generation), PICTURE_RATE_HZ[name]
+    shards = open_shards(dataset, options.generation)
     clips = with_pictures(dataset, shards, where)
-    stored = (
-        None
-        if options.raw
-        else _stored(dataset, sources.pictures, model, name, [shards.key(one) for one in clips], world)
-    )
+    keys = [shards.key(clip) for clip in clips]
     batches = SoundedPictures(
         shards=shards,
         clips=clips,
         sample_rate_hz=listener.sample_rate_hz,
         window_samples=round(seconds * listener.sample_rate_hz),
-        picture_rate_hz=rate_hz,
+        picture_rate_hz=PICTURE_RATE_HZ[name],
         side_px=model.picture_side_px,
         batch_clips=recipe.batch_clips,
         seed=options.seed,
-        stored=stored,
+        stored=None if options.raw else _stored(dataset, sources.pictures, model, name, keys, world),
     )
+    data = {**generation_identity(dataset, options.generation), **({} if where is None else {"where": where})}
+    drawn = {"seconds": seconds, "picture_rate_hz": PICTURE_RATE_HZ[name]}
     last: dict[str, float] = {}
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         trained = train_audiotoken(
@@ -126,12 +118,7 @@ def train_recipe(
             batches,
             frozen=Frozen(pictures=model, listener=listener, sources=sources),
             folder=folder,
-            data={
-                **generation_identity(dataset, options.generation),
-                **({} if where is None else {"where": where}),
-                "seconds": seconds,
-                "picture_rate_hz": rate_hz,
-            },
+            data={**data, **drawn},
             world=world,
             execution=options.execution,
             watchers=watchers,
@@ -139,6 +126,19 @@ def train_recipe(
     if trained is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
     return {"clips": len(clips), **last}
+
+
+def _frozen_models(sources: FrozenSources, device: str) -> tuple[TextToImage, Beats]:
+    return load_text_to_image(sources.pictures, device), load_beats(sources.listener, device)
+
+
+def _recipe(
+    recipe_of: Callable[..., AudioTokenRecipe], model: TextToImage, listener: Beats, options: RunOptions
+) -> AudioTokenRecipe:
+    """A recipe that fits the frozen models, as long as the user said."""
+    length = {} if options.clips is None else {"total_clips": options.clips}
+    widths = {"heard_width": listener.dimension, "token_width": model.token_width}
+    return recipe_of(**widths, **length, seed=options.seed)
 
 
 def checked_source(name: str, options: RunOptions) -> str | None:

@@ -80,12 +80,16 @@ def augment(
     if follow:
         job = replace(job, queue=lambda: _spoken_of(opened, stage), follow=before(opened, stage))
     result = StageResult.of(opened, run(opened, job), "caption")
-    if follow and (left := opened.pending(stage).num_rows):
-        print(
-            f"{left:,} clips wait for captions or tags that no process works on; run those commands, then this again",
-            file=sys.stderr,
-        )
+    if follow:
+        _tell_of_rest(opened, stage)
     return result
+
+
+def _tell_of_rest(dataset: Dataset, stage: Caption) -> None:
+    """Says on standard error how many clips were not written about, if any."""
+    if left := dataset.pending(stage).num_rows:
+        said = "clips wait for captions or tags that no process works on; run those commands, then this again"
+        print(f"{left:,} {said}", file=sys.stderr)
 
 
 def _spoken_of(dataset: Dataset, stage: Caption) -> pa.Table:

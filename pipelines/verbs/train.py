@@ -171,19 +171,13 @@ def train(
     dataset = sources[0].dataset
     folder = (out or dataset.folder("runs") / recipe).resolve()
     try:
-        said: dict[str, Any] = {
-            "seed": seed,
-            "text_encoder": text_encoder,
-            "codec": codec,
-            "seconds": seconds,
-            "clips": clips,
-        }
+        said: dict[str, Any] = {"seed": seed, "text_encoder": text_encoder, "codec": codec}
+        said |= {"seconds": seconds, "clips": clips}
         options = RunOptions(
             **_of_sources(sources), **said, **asdict(parts), retrieving=retrieving, **machinery.options()
         )
-        facts = _facts(
-            {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options}, machinery
-        )
+        asked = {"recipe": recipe, "path": dataset.path.resolve(), "folder": folder, "options": options}
+        facts = _facts(asked, machinery)
     except (ValueError, FloatingPointError, BlockingIOError) as error:
         raise _told(error) from error
     return TrainResult(folder, facts, time.perf_counter() - begun) if _is_first() else None
