@@ -13,7 +13,7 @@ from curation.errors import ArgumentError, StoppedError
 from curation.shards.batches import BatchPlan
 from curation.shards.reader import Shards
 from models.encoders.beats import FBANK
-from models.encoders.beats_fit import beats_tiny, train_beats
+from models.encoders.beats_fit import BeatsRecipe, beats_tiny, train_beats
 from models.training.world import World
 from pipelines.recipes.codec_windows import drawn_window
 from pipelines.recipes.data import generation_identity, open_shards
@@ -91,13 +91,7 @@ def train_beats_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dic
     labels = sorted({label_of(shards, clip) for clip in clips})
     if len(labels) < 2:
         raise ArgumentError(f"generation {options.generation!r} of {dataset.path} has {len(labels)} labels: 2 at least")
-    recipe = beats_tiny(
-        classes=len(labels), **({} if options.clips is None else {"total_clips": options.clips}), seed=options.seed
-    )
-    if options.seconds is not None:
-        samples = round(options.seconds * FBANK.sample_rate_hz)
-        training = replace(recipe.training, clip_seconds=options.seconds)
-        recipe = replace(recipe, window_samples=samples, training=training)
+    recipe = _recipe(len(labels), options)
     batches = LabelledSounds(
         shards=shards,
         clips=clips,
@@ -120,3 +114,13 @@ def train_beats_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dic
     if listener is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
     return {"clips": len(clips), "classes": len(labels), **last}
+
+
+def _recipe(classes: int, options: RunOptions) -> BeatsRecipe:
+    """The recipe as the user said."""
+    length = {} if options.clips is None else {"total_clips": options.clips}
+    recipe = beats_tiny(classes=classes, **length, seed=options.seed)
+    if options.seconds is None:
+        return recipe
+    training = replace(recipe.training, clip_seconds=options.seconds)
+    return replace(recipe, window_samples=round(options.seconds * FBANK.sample_rate_hz), training=training)

@@ -127,17 +127,14 @@ def train_pictures_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> 
         seed=options.seed,
     )
     last: dict[str, float] = {}
+    data = {**generation_identity(dataset, options.generation), **({} if where is None else {"where": where})}
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         made = train_pictures(
             recipe,
             batches,
             texts=batches.texts,
             folder=folder,
-            data={
-                **generation_identity(dataset, options.generation),
-                **({} if where is None else {"where": where}),
-                "picture_rate_hz": rate_hz,
-            },
+            data={**data, "picture_rate_hz": rate_hz},
             world=world,
             execution=options.execution,
             watchers=watchers,
