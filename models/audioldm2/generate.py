@@ -100,7 +100,7 @@ class AudioLDM2:
         network.unet.to(memory_format=torch.channels_last)
         self.codec = codec
         self.encoders = encoders
-        self.scheduler = scheduler or scheduler_settings(DiscreteSchedule(spacing="scaled_linear"))
+        self.scheduler = scheduler or scheduler_settings(DiscreteSchedule())
         self.hearing = hearing or Hearing()
         self.device = encoders.device
 

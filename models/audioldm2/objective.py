@@ -37,7 +37,7 @@ def published_schedule() -> DiscreteSchedule:
     Source: its configuration says linear from 0.0015 to 0.0195; in the code that reads it roots are spaced evenly, as
     diffusers' `scaled_linear`.
     """
-    return DiscreteSchedule(spacing="scaled_linear")
+    return DiscreteSchedule()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -28,7 +28,8 @@ class DiscreteSchedule:
         levels: N.
         beta_start: Variance that the first level adds, above 0.
         beta_end: Variance that the last one adds, at most 1.
-        spacing: Whether the variances rise evenly (linear) or their roots do (scaled_linear).
+        spacing: Whether the variances rise evenly (linear) or their roots do (scaled_linear), in diffusers' words; what
+            the code of latent diffusion and of AudioLDM calls linear are the roots.
         target: The noise e (epsilon), or sqrt(abar) e - sqrt(1 - abar) x (v_prediction).
 
     Source: Ho et al. 2020, arXiv 2006.11239, section 4; the numbers and both spacings: Rombach et al. 2022,
@@ -38,7 +39,7 @@ class DiscreteSchedule:
     levels: int = 1_000
     beta_start: float = 0.0015
     beta_end: float = 0.0195
-    spacing: Spacing = "linear"
+    spacing: Spacing = "scaled_linear"
     target: Target = "epsilon"
 
     def __post_init__(self) -> None:

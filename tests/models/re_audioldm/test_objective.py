@@ -40,7 +40,8 @@ def test_the_loss_is_that_of_the_noise_at_the_drawn_level():
     levels = [int(rng.integers(1000)) for rng in rngs]
     noise = torch.from_numpy(np.stack([rng.standard_normal((6, 4), dtype=np.float32) for rng in rngs]))
     assert level_B.tolist() == levels
-    abar = torch.cumprod(1 - torch.linspace(0.0015, 0.0195, 1000, dtype=torch.float64), 0)[level_B].float()
+    roots = torch.linspace(0.0015**0.5, 0.0195**0.5, 1000, dtype=torch.float64)
+    abar = torch.cumprod(1 - roots.square(), 0)[level_B].float()
     x = network.scale.scaled(batch["latents"])
     torch.testing.assert_close(z_BFD, abar.sqrt()[:, None, None] * x + (1 - abar).sqrt()[:, None, None] * noise)
     torch.testing.assert_close(result.loss.detach(), noise.square().mean(), rtol=1e-5, atol=0)
