@@ -68,8 +68,14 @@ def test_masks_are_a_function_of_seed_and_row_alone():
 
 def test_the_published_span_of_sound_is_the_default():
     assert Masking().audio == SpanMask(probability=1.0, least=0.7, most=1.0)
-    assert default_masking().audio == Masking().audio
     assert ConditionDrop().everything == 0.1
+
+
+def test_the_larger_recipes_show_some_prompts_of_sound_whole():
+    masks = [default_masking().audio.draw(rng, 40) for rng in sample_rngs(0, 0, 2_000)]
+    shown = np.mean([mask.all() for mask in masks])
+    assert shown == pytest.approx(0.2, abs=0.03)
+    assert max(mask.sum() for mask in masks if not mask.all()) == 12
 
 
 @pytest.mark.parametrize(
