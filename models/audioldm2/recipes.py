@@ -19,18 +19,15 @@ from models.audioldm2.phases import PhaseRecipe, train_phases
 from models.audioldm2.phonemes import phoneme_stream
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
-from models.training.averaged import RowsAt, seeded
+from models.training.averaged import RowsAt, decisive, open_together, seeded
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.world import World
 
 RUN_MODEL = "model"
-_HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
-"""Settings of a run that do not change its result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,10 +293,9 @@ def _trained(
     world = place.world
     if place.execution is not None and place.execution.spread == "shards" and world.size > 1:
         raise ValueError("an AudioLDM 2 is trained as replicas; drop --spread shards")
-    if world.is_first:
-        made_of = {"codec": frozen.codec.identity(), "encoders": dict(frozen.identity), "data": dict(place.data)}
-        open_run(place.folder, {"recipe": _settings(recipe), "hearing": asdict(frozen.hearing), **made_of})
-    world.wait()
+    made_of = {"codec": frozen.codec.identity(), "encoders": dict(frozen.identity), "data": dict(place.data)}
+    settings = {"recipe": _settings(recipe), "hearing": asdict(frozen.hearing), **made_of}
+    open_together(place.folder, settings, world)
     trained = train_phases(
         network,
         recipe,
@@ -328,7 +324,5 @@ def _trained(
 def _settings(recipe: AudioLdm2Recipe) -> dict[str, Any]:
     """The recipe, without what does not change its result."""
     settings = asdict(recipe)
-    for phase in settings["phases"]:
-        for name in _HOW:
-            del phase["training"][name]
-    return settings
+    phases = [{**phase, "training": decisive(phase["training"])} for phase in settings["phases"]]
+    return {**settings, "phases": phases}

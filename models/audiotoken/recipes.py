@@ -1,7 +1,7 @@
 """Recipes of AudioToken, each a function that returns a whole configuration, and the function that trains one."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,16 @@ from models.audiotoken.network import AudioTokenConfig, AudioTokenNetwork
 from models.audiotoken.objective import AudioTokenObjective, ObjectiveSettings
 from models.audiotoken.text_to_image import TextToImage
 from models.encoders.beats import Beats
-from models.training.averaged import RowsAt, seeded, train_averaged
+from models.training.averaged import RowsAt, open_together, seeded, train_averaged, written
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.world import World
 
 WINDOW_S = 5.0
 """Length of the sounds that are learned from. Source: the published code."""
-_HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
-"""Settings of a run that do not change its result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,13 +170,8 @@ def train_audiotoken(
         raise ValueError("an embedder is trained as replicas; drop --spread shards")
     pictures, listener = frozen.pictures, frozen.listener
     check_widths(recipe.network, pictures, listener)
-    settings = asdict(recipe)
-    for name in _HOW:
-        del settings["training"][name]
-    if world.is_first:
-        identities = {"pictures": pictures.identity(), "listener": listener.identity()}
-        open_run(folder, {"recipe": settings, "frozen": identities, "data": dict(data)})
-    world.wait()
+    identities = {"pictures": pictures.identity(), "listener": listener.identity()}
+    open_together(folder, {"recipe": written(recipe), "frozen": identities, "data": dict(data)}, world)
     averaged = train_averaged(
         seeded(lambda: AudioTokenNetwork(recipe.network), recipe.training.seed).to(world.device),
         AudioTokenObjective(recipe.objective, pictures, listener),

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from models.diffusion.discrete import DiscreteSchedule
-from models.training.averaged import RowsAt, seeded, train_averaged
+from models.training.averaged import RowsAt, decisive, seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
@@ -35,7 +35,6 @@ BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 SPREAD = DiscreteSchedule(beta_start=0.00085, beta_end=0.012, spacing="scaled_linear", target="v_prediction")
 """Levels of noise, and what is predicted. Source: Stable Diffusion 2's `scheduler_config.json`. Of a network that
 predicts noise little depends on the text: from 24,000 pictures a small one had learned none (ours)."""
-_HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
 _SCALE_BATCHES = 8
 """Batches from which the scale of the latents is measured. Ours: a hundred pictures settle it to a percent."""
 
@@ -323,7 +322,7 @@ def train_pictures(
         raise ValueError("a small text-to-image model is trained in one process; drop --workers and --spread")
     settings = asdict(recipe)
     for run in ("autoencoder", "training"):
-        settings[run] = {name: one for name, one in settings[run].items() if name not in _HOW}
+        settings[run] = decisive(settings[run])
     open_run(folder, {"recipe": settings, "data": dict(data)})
     seed, fitted = recipe.training.seed, partial(train_averaged, world=world, execution=execution, watchers=watchers)
     vae: Any = seeded(lambda: autoencoder_of(recipe.config), seed).to(world.device)

@@ -15,20 +15,17 @@ from models.audiox.objective import AudioXObjective, ObjectiveSettings
 from models.audiox.tasks import TaskMix
 from models.codecs.codec import Codec
 from models.diffusion.times import TimeDraw
-from models.training.averaged import RowsAt, seeded, train_averaged
+from models.training.averaged import RowsAt, open_together, seeded, train_averaged, written
 from models.training.checkpoint import checkpoints
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.world import World
 
 _SCALE_BATCHES = 32
 """Batches from which the scale of the latents is measured. Ours: a few hundred clips settle it to a percent."""
-_HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
-"""Settings of a run that do not change its result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -245,13 +242,8 @@ def train_audiox(
         ValueError: if the folder holds another run, or the parts do not fit the recipe.
         FloatingPointError: if a loss is not finite.
     """
-    settings = asdict(recipe)
-    for name in _HOW:
-        del settings["training"][name]
-    if world.is_first:
-        made_of = {"codec": frozen.codec.identity(), "sources": asdict(frozen.sources), "data": dict(data)}
-        open_run(folder, {"recipe": settings, **made_of})
-    world.wait()
+    made_of = {"codec": frozen.codec.identity(), "sources": asdict(frozen.sources), "data": dict(data)}
+    open_together(folder, {"recipe": written(recipe), **made_of}, world)
     encoders = frozen.sources.encoders(world.device)
     averaged = train_averaged(
         _new_network(recipe, batch_at, folder).to(world.device),

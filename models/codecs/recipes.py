@@ -11,21 +11,17 @@ from models.codecs.discriminator import DiscriminatorConfig
 from models.codecs.losses import SpectralSettings
 from models.codecs.oobleck import OobleckCodec
 from models.codecs.waveform_vae import CodecLossSettings, WaveformVae, WaveformVaeConfig, WaveformVaeObjective
-from models.training.averaged import seeded, train_averaged
+from models.training.averaged import decisive, open_together, seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.step import Batch
 from models.training.world import World
 
 WavesAt = Callable[[int, range], Batch]
 """Rows of batch b: `keys`, and `waves` as float32 (B, C, T), full scale 1."""
-
-HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
-"""Settings of a run that change nothing of what comes out: it may be resumed with others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -222,7 +218,5 @@ def begin_run(
     """
     if execution is not None and execution.spread == "shards":
         raise ValueError("codecs are trained as replicas; drop --spread shards")
-    settings = {**recipe, "training": {name: one for name, one in recipe["training"].items() if name not in HOW}}
-    if world.is_first:
-        open_run(folder, {"recipe": settings, "data": dict(data)})
-    world.wait()
+    settings = {**recipe, "training": decisive(recipe["training"])}
+    open_together(folder, {"recipe": settings, "data": dict(data)}, world)

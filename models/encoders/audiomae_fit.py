@@ -9,7 +9,7 @@ the decoder.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,11 @@ from models.encoders.audiomae_network import (
     sincos_positions,
 )
 from models.encoders.kaldi_fbank import KaldiFbank
-from models.training.averaged import seeded, train_averaged
+from models.training.averaged import open_together, seeded, train_averaged, written
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.step import Batch, StepResult
 from models.training.world import World
@@ -41,9 +40,6 @@ VARIANCE_FLOOR = 1e-6
 
 RUN_MODEL = "model"
 """Folder of the encoder in a run."""
-
-HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
-"""Settings of a run that change nothing of what comes out: it may be resumed with others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -309,11 +305,7 @@ def train_audiomae(
     """
     if execution is not None and execution.spread == "shards":
         raise ValueError("an AudioMAE is trained as replicas; drop --spread shards")
-    written = asdict(recipe)
-    written["training"] = {name: one for name, one in written["training"].items() if name not in HOW}
-    if world.is_first:
-        open_run(folder, {"recipe": written, "data": dict(data)})
-    world.wait()
+    open_together(folder, {"recipe": written(recipe), "data": dict(data)}, world)
     averaged = train_averaged(
         seeded(lambda: MaskedAutoencoder(recipe.size, recipe.masking), recipe.training.seed).to(world.device),
         MaskedAutoencoding(recipe.size, recipe.masking),

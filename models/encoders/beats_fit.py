@@ -7,7 +7,7 @@ Legend: B sounds, T samples, L classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,14 @@ from torch import Tensor, nn
 from models.encoders.beats import FBANK, Beats, save_beats
 from models.encoders.beats_network import BeatsConfig, BeatsNetwork
 from models.encoders.kaldi_fbank import KaldiFbank
-from models.training.averaged import seeded, train_averaged
+from models.training.averaged import open_together, seeded, train_averaged, written
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.step import Batch, StepResult
 from models.training.world import World
-
-_HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
-"""Settings of a run that do not change its result."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,11 +153,7 @@ def train_beats(
         raise ValueError("a BEATs is trained as replicas; drop --spread shards")
     if len(labels) != recipe.size.classes:
         raise ValueError(f"{len(labels)} labels cannot name {recipe.size.classes} classes")
-    written = asdict(recipe)
-    written["training"] = {name: one for name, one in written["training"].items() if name not in _HOW}
-    if world.is_first:
-        open_run(folder, {"recipe": written, "labels": list(labels), "data": dict(data)})
-    world.wait()
+    open_together(folder, {"recipe": written(recipe), "labels": list(labels), "data": dict(data)}, world)
     averaged = train_averaged(
         seeded(lambda: BeatsNetwork(recipe.size), recipe.training.seed).to(world.device),
         Tagging(labels, recipe.gain_db),

@@ -10,19 +10,17 @@ from typing import Any
 
 from models.codecs.codec import RUN_MODEL, Codec
 from models.codecs.mel_vae import MelVaeCodec
-from models.codecs.recipes import HOW
 from models.diffusion.discrete import DiscreteSchedule
 from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
 from models.re_audioldm.generate import ReAudioLDM
 from models.re_audioldm.network import ReAudioLdmConfig, ReAudioLdmNetwork, Retrieval
 from models.re_audioldm.objective import ObjectiveSettings, ReAudioLdmObjective
-from models.training.averaged import RowsAt, seeded, train_averaged
+from models.training.averaged import RowsAt, open_together, seeded, train_averaged, written
 from models.training.checkpoint import checkpoints
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
-from models.training.run_folder import open_run
 from models.training.schedule import Schedule
 from models.training.world import World
 
@@ -268,13 +266,8 @@ def train_re_audioldm(
         ValueError: if the folder holds another run, or the parts do not fit the recipe.
         FloatingPointError: if a loss is not finite.
     """
-    settings = asdict(recipe)
-    for name in HOW:
-        del settings["training"][name]
-    if world.is_first:
-        made_of = {"codec": frozen.codec.identity(), "sources": asdict(frozen.sources), "data": dict(data)}
-        open_run(folder, {"recipe": settings, **made_of})
-    world.wait()
+    made_of = {"codec": frozen.codec.identity(), "sources": asdict(frozen.sources), "data": dict(data)}
+    open_together(folder, {"recipe": written(recipe), **made_of}, world)
     averaged = train_averaged(
         _new_network(recipe, batch_at, folder).to(world.device),
         ReAudioLdmObjective(recipe.objective),

@@ -1,14 +1,16 @@
 """What every recipe does with a network: make it by its seed, train it, and take its moving average."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from models.training.execution import Execution
 from models.training.loop import TrainSettings, Watchers, train
+from models.training.run_folder import open_run
 from models.training.step import Batch, Objective
 from models.training.world import World
 
@@ -28,6 +30,28 @@ class Recipe(Protocol):
     @property
     def batch_clips(self) -> int:
         """Clips in a global batch."""
+
+
+HOW = ("report_every_clips", "save_every_clips", "evaluate_every_clips", "keep")
+"""Settings of a run that do not change its result."""
+
+
+def decisive(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run, as a dictionary, without those that do not change its result."""
+    return {name: value for name, value in training.items() if name not in HOW}
+
+
+def written(recipe: Any) -> dict[str, Any]:
+    """A recipe as a run's folder has it: all that decides what comes out."""
+    settings = asdict(recipe)
+    return {**settings, "training": decisive(settings["training"])}
+
+
+def open_together(folder: Path, settings: Mapping[str, Any], world: World) -> None:
+    """Opens a run's folder, in the first process for all; see `open_run` for arguments and errors."""
+    if world.is_first:
+        open_run(folder, settings)
+    world.wait()
 
 
 def seeded(make: Callable[[], Network], seed: int) -> Network:
