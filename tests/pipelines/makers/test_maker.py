@@ -8,7 +8,7 @@ import pytest
 from curation.errors import ArgumentError
 from curation.keys import file_sha256
 from pipelines.makers.maker import SYSTEMS, How, System, name_of, system_named
-from pipelines.makers.manner import Manner, option_of
+from pipelines.makers.manner import GENERAL, Manner, option_of
 from pipelines.prompts import Prompt
 
 
@@ -60,6 +60,7 @@ def test_what_a_system_has_no_use_for_is_refused(prompt: dict, manner: dict, sai
 
 def test_what_concerns_every_system_is_taken_by_all() -> None:
     PLAIN.require("plain", [Prompt(text="rain")], Manner(at_once=2, wav_only=True))
+    assert {"at_once", "wav_only", "prompts"} == GENERAL, "and nothing else is taken unasked"
 
 
 def test_weights_are_named_by_their_content(tmp_path: Path) -> None:
