@@ -15,6 +15,8 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.facts import IDENTITY_FILE
 from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.laion_package import PREFIX as LAION_PREFIX
+from pipelines.wiring.laion_package import load_laion_package
 from pipelines.wiring.taggers import NumpyTagger, load_tagger
 from retrieval_index.embed import Embed
 from retrieval_index.embed_text import EmbedText
@@ -211,8 +213,9 @@ def load_embedder(name_or_path: str | Path, revision: str | None = None, of: Of 
     """An embedder of any kind, on the GPU where there is one.
 
     Args:
-        name_or_path: A CLAP or a PE-AV on the Hub or in a folder, a checkpoint of laion-clap (`.pt`), or `tag:` and a
-            tagger as the verb `tag` takes it.
+        name_or_path: A CLAP or a PE-AV on the Hub or in a folder, a checkpoint of laion-clap (`.pt`), `tag:` and a
+            tagger as the verb `tag` takes it, or `laion-clap:` and a checkpoint that the package itself shall embed
+            with.
         revision: Commit or tag on the Hub.
         of: What its vectors are of, and its texts are compared with.
 
@@ -222,6 +225,8 @@ def load_embedder(name_or_path: str | Path, revision: str | None = None, of: Of 
     name = str(name_or_path)
     if name.startswith(TAGGER_PREFIX):
         loaded: Embedder = TagEmbedder(load_tagger(name.removeprefix(TAGGER_PREFIX), revision))
+    elif name.startswith(LAION_PREFIX):
+        loaded = load_laion_package(name.removeprefix(LAION_PREFIX))
     elif _model_type(name, revision) == PE_AV:
         return load_pe_av(name, revision, of)
     else:
@@ -297,13 +302,18 @@ def of_identity(identity: dict[str, Any]) -> Of:
     return next((of for of in OF if of == identity.get("of")), "sound")
 
 
+def _prefix_of(name: str) -> str:
+    """What stands before the place of an embedder; empty for most."""
+    return next((prefix for prefix in (TAGGER_PREFIX, LAION_PREFIX) if name.startswith(prefix)), "")
+
+
 def embedder_source(name_or_path: str, dataset: Path, index: Path) -> str:
     """How an index names its embedder: a name on the Hub, a folder or a file.
 
     What lies inside the dataset is named as seen from the index, so that the dataset may be moved.
     """
     name = str(name_or_path)
-    prefix = TAGGER_PREFIX if name.startswith(TAGGER_PREFIX) else ""
+    prefix = _prefix_of(name)
     place = Path(name.removeprefix(prefix)).resolve()
     if not place.exists():
         return name
@@ -323,7 +333,7 @@ def embedder_of(index: str | Path) -> Embedder:
     source = manifest.get("source", {})
     if not isinstance(source.get("embedder"), str):
         raise DatasetError(f"{folder} does not say how its embedder is loaded; open it with Index.open(..., embedder=)")
-    prefix = TAGGER_PREFIX if source["embedder"].startswith(TAGGER_PREFIX) else ""
+    prefix = _prefix_of(source["embedder"])
     local = (folder.resolve() / source["embedder"].removeprefix(prefix)).resolve()
     name = prefix + str(local) if local.exists() else source["embedder"]
     return load_embedder(name, source.get("revision"), of_identity(manifest.get("embedder", {})))
