@@ -6,10 +6,13 @@ takes a random part of them, which would make an embedding depend on chance.
 Shapes: B sounds, T samples, F frames, N samples of a frame, K bins of its spectrum, M mel bands.
 """
 
+import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
+from threading import Barrier
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -125,6 +128,21 @@ class ClapMelConfig:
         )
 
 
+@cache
+def _threads(process: int, count: int) -> ThreadPoolExecutor:
+    """Threads that each compute by themselves; kept, since to start them takes as long as to listen to a sound.
+
+    Args:
+        process: Id of this process: a forked one has none of its parent's threads.
+        count: How many.
+    """
+    allowed, all_there = torch.get_num_threads(), Barrier(count)
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    list(pool.map(lambda _: all_there.wait(), range(count)))
+    torch.set_num_threads(allowed)  # what later threads begin with
+    return pool
+
+
 class ClapMel(nn.Module):
     """Waves to decibel log-mel spectrograms. Has no weights to learn.
 
@@ -181,18 +199,14 @@ class ClapMel(nn.Module):
             parts_BT = torch.split(filled_BT, SOUNDS_AT_ONCE_GPU)
             return torch.cat([self._power(self._frames(part_BT)) for part_BT in parts_BT]).log10_().mul_(10.0)
         mel_BFM = torch.empty(len(filled_BT), self.config.frames, self.config.mel_bins)
-        allowed = torch.get_num_threads()
-        threads = min(allowed, len(filled_BT))
+        threads = min(torch.get_num_threads(), len(filled_BT))
         if threads == 1:
             self._fill(mel_BFM, filled_BT)
             return mel_BFM
         # The pieces are too small to be divided among threads each; whole sounds are not.
-        try:
-            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                turns = [slice(turn, None, threads) for turn in range(threads)]  # like sounds often follow each other
-                list(pool.map(self._fill, [mel_BFM[turn] for turn in turns], [filled_BT[turn] for turn in turns]))
-        finally:
-            torch.set_num_threads(allowed)  # what later threads begin with
+        turns = [slice(turn, None, threads) for turn in range(threads)]  # like sounds often follow each other
+        pool = _threads(os.getpid(), threads)
+        list(pool.map(self._fill, [mel_BFM[turn] for turn in turns], [filled_BT[turn] for turn in turns]))
         return mel_BFM
 
     def fill_window(self, wave_BT: Tensor) -> Tensor:
