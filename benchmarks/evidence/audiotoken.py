@@ -1,6 +1,6 @@
 """AudioToken on small models that are trained here: do its pictures show what was heard, above chance?
 
-    python -m benchmarks.evidence.audiotoken --out FOLDER [--seeds 0 1 2] [--clips 2400] [--listener RUN]
+    python -m benchmarks.evidence.audiotoken --out FOLDER [--seeds 0 1 2] [--clips 2400] [--listener RUN] [--save]
 
 The quickstart's world is the dataset: 4 s of sound with pictures, eight classes, the shapes brought closer. From
 nothing are trained `pictures-tiny` (text to image), `beats-tiny` (the listener), a judge of pictures and sounds on
@@ -11,7 +11,9 @@ what the text-to-image model makes of the label in words: the most that a word o
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ import numpy.typing as npt
 import soxr
 import torch
 
+from benchmarks.evidence.shown import Row, keep, lines_of
 from curation.dataset import Dataset
 from models.audiotoken.conditioning import PLACE, PROMPT
 from models.encoders.sound_picture import SoundPictureConfig, SoundPictureJudge, fit_judge, save_judge
-from pipelines.evaluations.pictures import PicturesJudged, pictures
+from pipelines.evaluations.pictures import pictures
 from pipelines.quickstart.corpus import HEADER
 from pipelines.quickstart.pictures import BACKGROUND
 from pipelines.quickstart.sounds import RATE_HZ
@@ -38,6 +41,8 @@ from pipelines.verbs.measure import measure
 from pipelines.verbs.pack import pack
 from pipelines.verbs.select import select
 from pipelines.verbs.train import Parts, train
+
+RESULTS = Path(__file__).parents[1] / "results"
 
 WORLD = 13
 """Seed of the world that is learned from and held out of: 64 and 40 clips."""
@@ -145,7 +150,7 @@ def by_words(dataset: Dataset, run: Path, judge: Path, *, steps: int, guidance: 
         found = pipeline(prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators)
         made += [np.asarray(picture) for picture in found.images]
     seen = SoundPictureJudge.from_pretrained(judge).classes_seen(made)
-    return {"aic": float(np.mean([one == other for one, other in zip(seen, labels, strict=True)]))}
+    return {"aic %": 100 * float(np.mean([one == other for one, other in zip(seen, labels, strict=True)]))}
 
 
 def evidence(
@@ -156,8 +161,8 @@ def evidence(
     listener: Path | None = None,
     steps: int = 20,
     guidance: float = 2.0,
-) -> list[PicturesJudged]:
-    """All of it; run again, it goes on where it stopped.
+) -> list[Row]:
+    """All of it, as a table; run again, it goes on where it stopped.
 
     Args:
         folder: For everything.
@@ -174,8 +179,7 @@ def evidence(
         train("beats-tiny", data=[str(dataset.path)])
     judge = make_judge(folder / "judge")
     words = by_words(dataset, runs / "pictures-tiny", judge, steps=steps, guidance=guidance)
-    print(f"by the label in words: AIC {100 * words['aic']:.1f} %")
-    found = []
+    rows: list[Row] = [{"made of": "the label in words", **words}]
     for seed in seeds:
         run = runs / f"audiotoken-tiny-{seed}"
         parts = Parts(pictures=str(runs / "pictures-tiny"), listener=str(listener or runs / "beats-tiny"))
@@ -183,20 +187,33 @@ def evidence(
         judged = pictures(
             run, real=f"{dataset.path}@test", judge=[f"own:{judge}"], steps=steps, guidance=guidance, seed=seed
         )
-        print(judged)
-        found.append(judged)
-    result = {"by_words": words, "seeds": {seed: one.as_dict() for seed, one in zip(seeds, found, strict=True)}}
-    (folder / "result.json").write_text(json.dumps(result, indent=1, ensure_ascii=False))
-    return found
+        table = judged.tables[0]
+        rows += [{"made of": row.of, "seed": seed, **_percent(asdict(row))} for row in table.rows]
+    return rows
 
 
-if __name__ == "__main__":
+def _percent(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """A row of `evaluate pictures` as it is shown; FID has no unit."""
+    shares = {f"{name} %": None if row[name] is None else 100 * row[name] for name in ("aic", "ais", "iis")}
+    return {**shares, "fid": row["fid"]}
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for everything")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs of AudioToken")
     parser.add_argument("--clips", type=int, default=2_400, help="clips seen by a run of AudioToken")
-    parser.add_argument(
-        "--listener", type=Path, help="run of a BEATs; one is trained on the same sounds when not given"
-    )
+    parser.add_argument("--listener", type=Path, help="run of a BEATs; one is trained on the same sounds if not given")
+    parser.add_argument("--save", action="store_true", help="write benchmarks/results/evidence-audiotoken.json")
     given = parser.parse_args()
-    evidence(given.out, seeds=given.seeds, clips=given.clips, listener=given.listener)
+    rows = evidence(given.out.resolve(), seeds=given.seeds, clips=given.clips, listener=given.listener)
+    print("\n".join(lines_of(rows)), flush=True)
+    if given.save:
+        listener = "beats-tiny of the same sounds" if given.listener is None else "another BEATs"
+        about = {"seeds": given.seeds, "clips": given.clips, "pictures": PICTURES_SEEN, "listener": listener}
+        keep(RESULTS / "evidence-audiotoken.json", {"pictures": rows}, **about)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
