@@ -3,6 +3,7 @@
 Shapes: B sounds, C channels, T samples, F latent frames, D latent channels.
 """
 
+import json
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from transformers.utils import cached_file
 
 from models.codecs.closed_form import CONFIG_FILE, MdctPca
+from models.codecs.mel_noise import FORMAT, MelNoise
 from models.codecs.mel_vae import VAE_FOLDER, VOCODER_FOLDER, MelVaeCodec
 from models.codecs.oobleck import OobleckCodec
 
@@ -74,8 +76,9 @@ def load_codec(
     """Loads a codec by what lies in its folder, or under its name on the Hub.
 
     Args:
-        folder_or_name: `codec.json` in it makes a closed-form codec; `vae` and `vocoder` one of mel spectrograms, as in
-            AudioLDM's pipelines; all else is an `AutoencoderOobleck`. The folder of a run stands for the `model` in it.
+        folder_or_name: `codec.json` in it makes a closed-form codec, of waves or of mel spectrograms; `vae` and
+            `vocoder` one of mel spectrograms, as in AudioLDM's pipelines; all else is an `AutoencoderOobleck`. The
+            folder of a run stands for the `model` in it.
         device: where it computes.
         revision: branch, tag or commit on the Hub.
         subfolder: folder below it that holds an autoencoder, for example `vae`.
@@ -89,7 +92,9 @@ def load_codec(
         folder = folder / RUN_MODEL
         folder_or_name = folder
     if (folder / CONFIG_FILE).is_file():
-        return MdctPca.from_pretrained(folder, device=device)
+        told = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        kind = MelNoise if told.get("format") == FORMAT else MdctPca
+        return kind.from_pretrained(folder, device=device)
     if not subfolder and all(_has_config(folder_or_name, part, revision) for part in (VAE_FOLDER, VOCODER_FOLDER)):
         return MelVaeCodec.from_pretrained(folder_or_name, device=device, revision=revision)
     if folder.is_dir() and not (folder / subfolder / "config.json").is_file():

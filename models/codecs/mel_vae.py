@@ -97,7 +97,8 @@ class MelVaeCodec(nn.Module):
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @property
-    def _bins(self) -> int:
+    def latent_bins(self) -> int:
+        """Bins of frequency, W."""
         return self.mel.config.mel_bins // self._frames
 
     @property
@@ -118,7 +119,7 @@ class MelVaeCodec(nn.Module):
     @property
     def latent_channels(self) -> int:
         """Latent channels, those of all frequencies together."""
-        return int(self.vae.config.latent_channels) * self._bins
+        return int(self.vae.config.latent_channels) * self.latent_bins
 
     @property
     def latent_rate_hz(self) -> float:
@@ -179,7 +180,7 @@ class MelVaeCodec(nn.Module):
         """
         if latents_BFD.ndim != 3 or latents_BFD.shape[2] != self.latent_channels or latents_BFD.shape[1] < 1:
             raise ValueError(f"decode needs latents as (B, F, {self.latent_channels}), got {tuple(latents_BFD.shape)}")
-        latents_BZFW = latents_BFD.reshape(*latents_BFD.shape[:2], -1, self._bins).transpose(1, 2)
+        latents_BZFW = latents_BFD.reshape(*latents_BFD.shape[:2], -1, self.latent_bins).transpose(1, 2)
         return torch.as_tensor(self.vae.decode(latents_BZFW).sample[:, 0])
 
     def identity(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.codecs.codec import RUN_MODEL, Codec
+from models.codecs.mel_noise import MelNoise
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
 from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
@@ -48,13 +49,11 @@ class Widths:
 
     @classmethod
     def of(cls, codec: Codec, encoders: FrozenEncoders) -> "Widths":
-        """Those of a codec and of encoders. Latents of a mel autoencoder lie in bins, channel by channel."""
-        channels = codec.latent_channels
-        if isinstance(codec, MelVaeCodec):
-            channels = int(codec.vae.config.latent_channels)
+        """Those of a codec and of encoders. Latents of mel spectrograms lie in bins, channel by channel."""
+        bins = codec.latent_bins if isinstance(codec, MelVaeCodec | MelNoise) else 1
         return cls(
-            latent_channels=channels,
-            latent_bins=codec.latent_channels // channels,
+            latent_channels=codec.latent_channels // bins,
+            latent_bins=bins,
             said=encoders.clap.dimension,
             heard=0 if encoders.listener is None else encoders.listener.dimension,
             text=0 if encoders.text is None else encoders.text.text_width,
