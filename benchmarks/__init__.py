@@ -11,6 +11,9 @@ from importlib import import_module
 Measured = dict[str, float | str]
 """What `measure` gives: `ratio`, how many times as fast as `peer` (above 1 is faster), and the numbers behind it."""
 
+REST_S = 0.1
+"""Between two timed calls. Ours: OpenBLAS's threads spin for some 30 ms after a product, where the next way runs."""
+
 
 def best_seconds(*ways: Callable[[], object], rounds: int) -> list[float]:
     """Shortest time of each way, s; they take turns, so that what else the machine does meets all of them.
@@ -24,6 +27,7 @@ def best_seconds(*ways: Callable[[], object], rounds: int) -> list[float]:
     best = [float("inf")] * len(ways)
     for _ in range(rounds):
         for number, way in enumerate(ways):
+            time.sleep(REST_S)
             begun = time.perf_counter()
             way()
             best[number] = min(best[number], time.perf_counter() - begun)

@@ -7,8 +7,9 @@ Shapes: B sounds, T samples, F frames, N samples of a frame, K bins of its spect
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -27,11 +28,12 @@ Padding = Literal["repeatpad", "repeat", "pad"]
 POWER_FLOOR = 1e-10
 # Source: laion-clap's `float32_to_int16`; full scale of a signed 16-bit sample.
 INT16_FULL_SCALE = 32_767.0
-# Ours, measured on a CPU: 251 windows and their spectra (2 MB) stay in its cache, and are a quarter of a sound of 10 s.
-FRAMES_AT_ONCE_CPU = 251
+# Ours, measured on a CPU: half a sound of 10 s. Fewer leave more of the time to the interpreter, for which threads wait
+# in turn; more leave the processor's cache.
+FRAMES_AT_ONCE_CPU = 501
 # Ours: so many groups of neighbouring bins are multiplied by the filters that hear them, rather than all bins by all
 # filters, most of which are zero; more groups are too small to be multiplied quickly.
-BIN_GROUPS = 3
+BIN_GROUPS = 5
 # Ours, by measuring: where every band has at least this share of the mean power of a bin, single precision is within
 # 1e-3 dB. Its transform errs by 1.2e-7 of the root of that mean, which is much beside a band that is 70 dB below it.
 SINGLE_PRECISION_SHARE = 1e-5
@@ -128,6 +130,12 @@ class ClapMelConfig:
         )
 
 
+def _alone() -> None:
+    """Has what this thread computes divided among no others."""
+    torch.get_num_threads()  # a thread's first question gives it the number of the process, which would undo the next
+    torch.set_num_threads(1)
+
+
 @cache
 def _threads(process: int, count: int) -> ThreadPoolExecutor:
     """Threads that each compute by themselves; kept, since to start them takes as long as to listen to a sound.
@@ -136,11 +144,24 @@ def _threads(process: int, count: int) -> ThreadPoolExecutor:
         process: Id of this process: a forked one has none of its parent's threads.
         count: How many.
     """
-    allowed, all_there = torch.get_num_threads(), Barrier(count)
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    all_there = Barrier(count)
+    pool = ThreadPoolExecutor(count, initializer=_alone)
     list(pool.map(lambda _: all_there.wait(), range(count)))
-    torch.set_num_threads(allowed)  # what later threads begin with
     return pool
+
+
+@contextmanager
+def _side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that each compute by themselves, and the number of threads as it was when they are done.
+
+    MKL's transforms go by the number that was set last in any thread: two threads would each divide theirs in two.
+    """
+    allowed, pool = torch.get_num_threads(), _threads(os.getpid(), count)
+    torch.set_num_threads(1)
+    try:
+        yield pool
+    finally:
+        torch.set_num_threads(allowed)
 
 
 class ClapMel(nn.Module):
@@ -172,15 +193,7 @@ class ClapMel(nn.Module):
         self.register_buffer("filters", torch.from_numpy(np.asarray(filters, dtype=np.float32)), persistent=False)
         heard = self.filters.sum(dim=1).nonzero().flatten().tolist() or [0]
         self._heard = slice(heard[0], heard[-1] + 1)
-        self._on_cpu = _OnCpu(self.hann, self.filters, self._heard)
-        # On a CPU the frames within a sound are views of it; those at its edges are gathered, as reflection pads it.
-        first_F = torch.arange(config.frames) * config.hop_samples - config.n_fft // 2
-        is_edge_F = (first_F < 0) | (first_F + config.n_fft > config.window_samples)
-        inside = (~is_edge_F).nonzero().flatten().tolist() or [-1]
-        self._inside = slice(inside[0], inside[-1] + 1)
-        self._edges_E, last = is_edge_F.nonzero().flatten(), config.window_samples - 1
-        samples_EN = (first_F[self._edges_E, None] + torch.arange(config.n_fft)).abs()
-        self._edge_samples_EN = last - (last - samples_EN).abs()
+        self._on_cpu = _OnCpu(config, self.hann, self.filters, self._heard)
 
     def forward(self, wave_BT: Tensor) -> Tensor:
         """Makes the log-mel of each sound.
@@ -201,12 +214,10 @@ class ClapMel(nn.Module):
         mel_BFM = torch.empty(len(filled_BT), self.config.frames, self.config.mel_bins)
         threads = min(torch.get_num_threads(), len(filled_BT))
         if threads == 1:
-            self._fill(mel_BFM, filled_BT)
-            return mel_BFM
-        # The pieces are too small to be divided among threads each; whole sounds are not.
-        turns = [slice(turn, None, threads) for turn in range(threads)]  # like sounds often follow each other
-        pool = _threads(os.getpid(), threads)
-        list(pool.map(self._fill, [mel_BFM[turn] for turn in turns], [filled_BT[turn] for turn in turns]))
+            list(map(self._fill, mel_BFM, filled_BT))
+        else:  # one sound's operations are too short to be divided among threads each; whole sounds are not
+            with _side_by_side(threads) as pool:
+                list(pool.map(self._fill, mel_BFM, filled_BT))
         return mel_BFM
 
     def fill_window(self, wave_BT: Tensor) -> Tensor:
@@ -220,23 +231,15 @@ class ClapMel(nn.Module):
                 "cut longer sounds into windows first"
             )
         if self.config.padding == "repeatpad":
-            wave_BT = wave_BT.repeat(1, window // length)
+            wave_BT = wave_BT.repeat(1, window // length) if length <= window // 2 else wave_BT
         elif self.config.padding == "repeat":
             wave_BT = wave_BT.repeat(1, window // length + 1)[:, :window]
         return nn.functional.pad(wave_BT, (0, window - wave_BT.shape[1])) if wave_BT.shape[1] < window else wave_BT
 
-    def _fill(self, mel_BFM: Tensor, wave_BT: Tensor) -> None:
-        """Writes the log-mel of each sound into its place."""
-        inside, hop = self._inside, self.config.hop_samples
-        with torch.no_grad():
-            edges_FN = wave_BT[:, self._edge_samples_EN].flatten(0, 1)
-            mel_BFM[:, self._edges_E] = self._on_cpu.exact(edges_FN).reshape(len(wave_BT), -1, self.config.mel_bins)
-            if inside.stop:
-                begin = inside.start * hop - self.config.n_fft // 2
-                end = begin + (inside.stop - inside.start - 1) * hop + self.config.n_fft
-                for mel_FM, wave_T in zip(mel_BFM[:, inside], wave_BT[:, begin:end], strict=True):
-                    self._on_cpu.fill(mel_FM, wave_T.unfold(0, self.config.n_fft, hop))
-            mel_BFM.log10_().mul_(10.0)
+    @torch.no_grad()
+    def _fill(self, mel_FM: Tensor, wave_T: Tensor) -> None:
+        """Writes the log-mel of a sound into its place."""
+        torch.log10(self._on_cpu.power(wave_T).mT, out=mel_FM).mul_(10.0)
 
     def _frames(self, wave_BT: Tensor) -> Tensor:
         """The windows of each sound as views (B, F, N) of double precision; the first one is centred on its start."""
@@ -258,51 +261,64 @@ class _OnCpu:
     other, and adding them would take longer.
     """
 
-    def __init__(self, hann_N: Tensor, filters_KM: Tensor, heard: slice) -> None:
+    def __init__(self, config: ClapMelConfig, hann_N: Tensor, filters_KM: Tensor, heard: slice) -> None:
+        self._hop, self._bands = config.hop_samples, filters_KM.shape[1]
         self._hann_N, self._single_hann_N = hann_N, hann_N.float()
-        self._parts, self._bands = slice(2 * heard.start, 2 * heard.stop), filters_KM.shape[1]
+        # Frames within a sound are views of it; those at its edges are gathered, as reflection pads it.
+        first_F, last = torch.arange(config.frames) * config.hop_samples - config.n_fft // 2, config.window_samples - 1
+        is_edge_F = (first_F < 0) | (first_F + config.n_fft > config.window_samples)
+        self._edges_E, self._inside = is_edge_F.nonzero().flatten(), (~is_edge_F).nonzero().flatten().tolist()
+        samples_EN = (first_F[self._edges_E, None] + torch.arange(config.n_fft)).abs()
+        self._edge_samples_EN = last - (last - samples_EN).abs()
         # A band whose power is P has bins of P over its filter's peak, or more; one that hears none asks for nothing.
-        self._scale_M = 1.0 / (SINGLE_PRECISION_SHARE * filters_KM.amax(dim=0))
+        self._scale_M1 = 1.0 / (SINGLE_PRECISION_SHARE * filters_KM.amax(dim=0))[:, None]
         self._groups: list[tuple[slice, slice, Tensor]] = []
-        edges = np.linspace(0, heard.stop - heard.start, BIN_GROUPS + 1).astype(int)
-        for first, last in pairwise(edges.tolist()):
-            filters = filters_KM[heard][first:last]
+        edges = np.linspace(heard.start, heard.stop, BIN_GROUPS + 1).astype(int)
+        for first, stop in pairwise(edges.tolist()):
+            filters = filters_KM[first:stop]
             bands = filters.sum(dim=0).nonzero().flatten().tolist()
             if bands:
                 hears = slice(bands[0], bands[-1] + 1)
-                twice = filters[:, hears].repeat_interleave(2, dim=0).contiguous()
-                self._groups.append((slice(2 * first, 2 * last), hears, twice))
+                twice = filters[:, hears].repeat_interleave(2, dim=0).mT.contiguous()
+                self._groups.append((slice(2 * first, 2 * stop), hears, twice))
 
-    def fill(self, mel_FM: Tensor, frames_FN: Tensor) -> None:
-        """Writes the power of each band, at least the floor, of float32 windows that are not weighted yet."""
-        mel_FM.zero_()
-        norm_F = torch.empty(len(frames_FN))
-        weighted_FN = torch.empty(min(FRAMES_AT_ONCE_CPU, len(frames_FN)), frames_FN.shape[1])
+    def power(self, wave_T: Tensor) -> Tensor:
+        """The power of each band (M, F), at least the floor; the first frame is centred on the start of the sound."""
+        power_MF = torch.zeros(self._bands, len(self._edges_E) + len(self._inside))
+        power_MF[:, self._edges_E] = self._exact(wave_T[self._edge_samples_EN])
+        if self._inside:
+            first, n_fft = self._inside[0], len(self._hann_N)
+            frames_FN = wave_T[first * self._hop - n_fft // 2 :].unfold(0, n_fft, self._hop)[: len(self._inside)]
+            self._fill(power_MF[:, first : first + len(self._inside)], frames_FN)
+        return power_MF
+
+    def _fill(self, power_MF: Tensor, frames_FN: Tensor) -> None:
+        """Adds the power of windows that are not weighted yet, and raises it to the floor."""
+        mean_F = torch.empty(len(frames_FN))
         for first in range(0, len(frames_FN), FRAMES_AT_ONCE_CPU):
             piece = slice(first, first + FRAMES_AT_ONCE_CPU)
-            frames = frames_FN[piece]
-            weighted = torch.mul(frames, self._single_hann_N, out=weighted_FN[: len(frames)])
-            torch.linalg.vector_norm(weighted, dim=1, out=norm_F[piece])
-            self._add(mel_FM[piece], weighted)
-        # By Parseval's theorem the mean power of a frame's bins is the energy of its samples.
-        quietest_F = (mel_FM.clamp_min_(POWER_FLOOR) * self._scale_M).amin(dim=1)
-        coarse_F = (quietest_F < norm_F.square_()).nonzero().flatten()
+            spectrum_FK = torch.fft.rfft(frames_FN[piece] * self._single_hann_N)
+            squares_FK = spectrum_FK.view(torch.float32).square_()
+            torch.mean(squares_FK, dim=1, out=mean_F[piece])
+            self._add(power_MF[:, piece], squares_FK)
+        mean_F *= 2  # of bins, that is of the squares of two parts each
+        quietest_F = (power_MF.clamp_min_(POWER_FLOOR) * self._scale_M1).amin(dim=0)
+        coarse_F = (quietest_F < mean_F).nonzero().flatten()
         for first in range(0, len(coarse_F), FRAMES_AT_ONCE_CPU):
             again = coarse_F[first : first + FRAMES_AT_ONCE_CPU]
-            mel_FM[again] = self.exact(frames_FN[again])
+            power_MF[:, again] = self._exact(frames_FN.index_select(0, again))
 
-    def exact(self, frames_FN: Tensor) -> Tensor:
-        """The same in double precision, (F, M)."""
-        mel_FM = torch.zeros(len(frames_FN), self._bands)
-        self._add(mel_FM, frames_FN.double().mul_(self._hann_N))
-        return mel_FM.clamp_min_(POWER_FLOOR)
+    def _exact(self, frames_FN: Tensor) -> Tensor:
+        """The same of frames in double precision, (M, F)."""
+        power_MF = torch.zeros(self._bands, len(frames_FN))
+        spectrum_FK = torch.fft.rfft(frames_FN.double().mul_(self._hann_N))
+        self._add(power_MF, spectrum_FK.view(torch.float64).square_().float())
+        return power_MF.clamp_min_(POWER_FLOOR)
 
-    def _add(self, mel_FM: Tensor, weighted_FN: Tensor) -> None:
-        """Adds the power of weighted windows in each band."""
-        parts_FK = torch.view_as_real(torch.fft.rfft(weighted_FN)).flatten(1)[:, self._parts]
-        squares_FK = parts_FK.square_().float()
+    def _add(self, power_MF: Tensor, squares_FK: Tensor) -> None:
+        """Adds what each band hears of the squares of real and imaginary parts, side by side."""
         for parts, bands, filters in self._groups:
-            mel_FM[:, bands].addmm_(squares_FK[:, parts], filters)
+            power_MF[bands].addmm_(filters, squares_FK[:, parts].mT)
 
 
 def int16_round_trip(wave: Tensor) -> Tensor:
