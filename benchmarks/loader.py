@@ -25,7 +25,7 @@ from benchmarks import Measured
 from curation.blobs import BlobReader, BlobWriter
 from curation.dataset import Dataset
 from curation.encode import pack_jpegs
-from curation.latents import Extras, LatentClips, Lengths, Members
+from curation.latents import Beside, Extras, LatentClips, Lengths, Members
 from curation.samples import Samples, Source
 from curation.stored_conditions import TextTokens
 from curation.stored_latents import StoredLatents
@@ -93,7 +93,7 @@ class Clips:
             wanted=every,
         )
         tokens = TextTokens(reader, self.said, every)
-        found = LatentClips(members, StoredLatents(reader, self.rows), Extras(), tokens=tokens)
+        found = LatentClips(members, StoredLatents(reader, self.rows), Extras(), Beside(tokens=tokens))
         return Samples([Source(dataset=self.dataset)], [found], LENGTHS)
 
 

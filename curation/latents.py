@@ -16,6 +16,7 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.heard import HeardTokens
 from curation.places import numbers
+from curation.seen import SeenTokens
 from curation.selections.where import clips_where
 from curation.shards.batches import Indices
 from curation.shards.reader import Shards
@@ -83,6 +84,8 @@ class Extras:
         said: Name of vectors, as given to `embed`, of which a sample has that of its text; None: none.
         heard: Name of the tokens of sounds, as given to `encode --listener`; spans then start where their windows do.
             None: none.
+        seen: Name of the tokens of pictures, as given to `encode --frame-encoder`, which a sample has in place of
+            pictures; None: none.
         neighbours: The nearest clips of its text; None: none.
         transcript: What is said in the clip.
     """
@@ -92,6 +95,7 @@ class Extras:
     tokens: str | None = None
     said: str | None = None
     heard: str | None = None
+    seen: str | None = None
     neighbours: NeighboursWanted | None = None
     transcript: bool = False
 
@@ -152,6 +156,44 @@ class Members:
         return pa.table({"key": keys, "clip": clip, "text": pc.list_flatten(texts)})
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Beside:
+    """What was made of the wanted clips and their texts beside latents, by their number; None where not asked for.
+
+    Args:
+        teachers: Vectors of sounds.
+        tokens: Of texts.
+        said: Vectors of texts.
+        heard: Tokens of sounds.
+        seen: Tokens of pictures.
+        neighbours: Of texts.
+    """
+
+    teachers: Teachers | None = None
+    tokens: TextTokens | None = None
+    said: TextVectors | None = None
+    heard: HeardTokens | None = None
+    seen: SeenTokens | None = None
+    neighbours: StoredNeighbours | None = None
+
+    @classmethod
+    def of(cls, dataset: Dataset, members: Members, extras: Extras) -> "Beside":
+        """What samples are to have.
+
+        Raises:
+            ArgumentError: Some clips have none.
+        """
+        wanted, near = members.keys.take(pa.array(members.wanted)), extras.neighbours
+        return cls(
+            teachers=None if extras.teachers is None else Teachers.of(dataset, extras.teachers, wanted),
+            tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
+            said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
+            heard=None if extras.heard is None else HeardTokens.of(dataset, extras.heard, wanted),
+            seen=None if extras.seen is None else SeenTokens.of(dataset, extras.seen, wanted),
+            neighbours=None if near is None else StoredNeighbours.of(dataset, near, members.said()),
+        )
+
+
 class LatentClips:
     """Some clips, in columns: six million take some 2 GB, most of it captions. Any thread may read.
 
@@ -159,29 +201,14 @@ class LatentClips:
         members: The clips.
         latents: Of all clips of their generation.
         extras: What samples have beside, as it was asked for.
-        teachers: Vectors of the wanted clips; None: none.
-        tokens: Of the wanted clips' texts; None: none.
-        said: Vectors of the wanted clips' texts; None: none.
-        heard: Tokens of the wanted clips' sounds; None: none.
-        neighbours: Of the wanted clips' texts; None: none.
+        beside: What was made of the wanted clips beside latents.
     """
 
-    def __init__(
-        self,
-        members: Members,
-        latents: Latents,
-        extras: Extras,
-        *,
-        teachers: Teachers | None = None,
-        tokens: TextTokens | None = None,
-        said: TextVectors | None = None,
-        heard: HeardTokens | None = None,
-        neighbours: StoredNeighbours | None = None,
-    ) -> None:
+    def __init__(self, members: Members, latents: Latents, extras: Extras, beside: Beside) -> None:
         self._members, self._latents = members, latents
         self._has_before, self._has_transcript = extras.before, extras.transcript
-        self._teachers, self._tokens, self._said, self._heard = teachers, tokens, said, heard
-        self._neighbours = neighbours
+        self._teachers, self._tokens, self._said = beside.teachers, beside.tokens, beside.said
+        self._heard, self._seen, self._neighbours = beside.heard, beside.seen, beside.neighbours
         self.latent_frames: Indices = latents.latent_frames[members.wanted]
         found = members.types.take(pa.array(members.wanted))
         self.types = frozenset(pc.unique(pc.list_flatten(found)).to_pylist())
@@ -233,18 +260,7 @@ class LatentClips:
         Raises:
             ArgumentError: Some have no such vectors or tokens.
         """
-        wanted = members.keys.take(pa.array(members.wanted))
-        near = extras.neighbours
-        return cls(
-            members,
-            latents,
-            extras,
-            teachers=None if extras.teachers is None else Teachers.of(dataset, extras.teachers, wanted),
-            tokens=None if extras.tokens is None else TextTokens.of(dataset, extras.tokens, members.said()),
-            said=None if extras.said is None else TextVectors.of(dataset, extras.said, members.said()),
-            heard=None if extras.heard is None else HeardTokens.of(dataset, extras.heard, wanted),
-            neighbours=None if near is None else StoredNeighbours.of(dataset, near, members.said()),
-        )
+        return cls(members, latents, extras, Beside.of(dataset, members, extras))
 
     def __len__(self) -> int:
         return len(self._members.wanted)
@@ -291,7 +307,8 @@ class LatentClips:
         Returns:
             `key`, `text`, `type`, empty where it may train anything, `latents` (F, D) and `frames` (N, H, W, 3) or
             None. Where asked for, `before` (F, D) or None, `teachers` (S,) or None, `tokens` (L, T), `said` (S,),
-            `heard` (L, W), `neighbours`, a `Neighbourhood`, and `transcript`, which is empty where no list says it.
+            `heard` (L, W), `seen` (N, P, V) or None, of the pictures that `frames` would be and is then None,
+            `neighbours`, a `Neighbourhood`, and `transcript`, which is empty where no list says it.
         """
         number, start = int(self._members.wanted[drawn.clip]), drawn.start
         moments = self._latents.moments(number)
@@ -299,7 +316,7 @@ class LatentClips:
             "key": self._members.keys[number].as_py(),
             "text": self._members.texts[number][drawn.nth].as_py(),
             "type": drawn.type_,
-            "frames": self._frames(number, drawn, lengths),
+            "frames": self._frames(number, drawn, lengths) if self._seen is None else None,
             "latents": _span(moments, start, start + drawn.length, drawn.rng),
         }
         if self._has_before:
@@ -312,6 +329,8 @@ class LatentClips:
             sample["said"] = self._said.read(drawn.clip, drawn.nth)
         if self._heard is not None:
             sample["heard"] = self._heard.read(drawn.clip, drawn.start // drawn.length)
+        if self._seen is not None:
+            sample["seen"] = self._seen.read(drawn.clip, _shown(drawn, lengths))
         if self._neighbours is not None:
             sample["neighbours"] = self._neighbours.read(drawn.clip, drawn.nth)
         if self._has_transcript:
@@ -322,8 +341,7 @@ class LatentClips:
         """The pictures of a span; None where the clip has none."""
         if not self._latents.has_pictures(number):
             return None
-        shown = drawn.start * lengths.frames_of_latent + np.arange(drawn.pictures)
-        return self._latents.pictures(number, shown.astype(np.int64))
+        return self._latents.pictures(number, _shown(drawn, lengths))
 
     def _before(self, number: int, moments: tuple[Array, Array | None], drawn: "Drawn") -> Array | None:
         """The latents that end where a span starts; None where they are not known."""
@@ -365,6 +383,12 @@ class Drawn:
     nth: int
     type_: str
     rng: np.random.Generator
+
+
+def _shown(drawn: Drawn, lengths: Lengths) -> Indices:
+    """Which pictures a span shows."""
+    shown = drawn.start * lengths.frames_of_latent + np.arange(drawn.pictures)
+    return np.asarray(shown.astype(np.int64))
 
 
 def _span(moments: tuple[Array, Array | None], begin: int, end: int, rng: np.random.Generator) -> Array:

@@ -179,7 +179,7 @@ class Samples:
         Returns:
             `latents` (B, F, D) float16, or float32 where some were drawn from a spread, `texts` B strings, `frames`
             (B, N, H, W, 3) uint8 or None where no clip of the batch has any, `has_frames` (B,) bool, `keys` B strings,
-            `seconds`, B times their length, s.
+            `seconds`, B times their length, s; `seen` (B, N, P, V) float16 with `has_seen`, asked for in their place.
             `types`, B strings, where any clip has one: what a row trains, one of its clip's, empty where it has none.
             Where asked for, `before` as the latents with `has_before` (B,) bool, `teachers` (B, S) float32 with
             `has_teachers`, `said` (B, S) float32, zeros where a text is blank, `heard` (B, L, W) float16, what
@@ -211,7 +211,7 @@ class Samples:
         }
         if self.types:
             batch["types"] = [sample["type"] for sample in drawn]
-        for name in ("frames", "before", "teachers"):
+        for name in ("frames", "seen", "before", "teachers"):
             if name in drawn[0]:
                 found = [sample[name] for sample in drawn]
                 batch[name], batch[f"has_{name}"] = _filled(found), np.array([one is not None for one in found])

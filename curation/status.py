@@ -26,6 +26,7 @@ STAGES = (
     "encode",
     "encode_text",
     "encode_sound",
+    "encode_frames",
     "encode_pictures",
 )
 """The order in which stages are shown: the way the data flow."""

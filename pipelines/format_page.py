@@ -13,6 +13,7 @@ from curation.download.pace import EGRESS
 from curation.duplicates.chromaprint import Print
 from curation.duplicates.found import DUPLICATES
 from curation.encode import Encode
+from curation.encode_frames import EncodeFrames
 from curation.encode_pictures import EncodePictures
 from curation.encode_sound import EncodeSound
 from curation.encode_text import EncodeText
@@ -46,6 +47,7 @@ STAGES: tuple[type[Stage], ...] = (
     Encode,
     EncodeText,
     EncodeSound,
+    EncodeFrames,
     EncodePictures,
 )
 """Every stage there is, in the order of the data's way."""

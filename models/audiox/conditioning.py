@@ -132,6 +132,7 @@ class ConditionEncoders:
         has_frames_B: Tensor | None,
         *,
         tokens: tuple[Tensor, Sequence[int]] | None = None,
+        seen_BNPV: Tensor | None = None,
     ) -> Features:
         """Features of a batch.
 
@@ -141,12 +142,14 @@ class ConditionEncoders:
             has_frames_B: bool, which samples have pictures; None with pictures means all of them.
             tokens: Hidden states of the texts, (B, L, T), that were made before, and how many of each are real; None:
                 they are made now.
+            seen_BNPV: Features of the pictures that were made before, in place of pictures.
 
         Raises:
-            ValueError: if texts and pictures differ in number.
+            ValueError: if texts and pictures differ in number, or such features are not the frame encoder's.
         """
-        if frames_BNHW3 is not None and len(frames_BNHW3) != len(texts):
-            raise ValueError(f"{len(texts)} texts and pictures of {len(frames_BNHW3)} samples: give one text a sample")
+        pictures = frames_BNHW3 if seen_BNPV is None else seen_BNPV
+        if pictures is not None and len(pictures) != len(texts):
+            raise ValueError(f"{len(texts)} texts and pictures of {len(pictures)} samples: give one text a sample")
         if tokens is None:
             rows = [self._tokens_of(text) for text in texts]
         else:
@@ -155,11 +158,10 @@ class ConditionEncoders:
         lengths_B = torch.tensor([len(row) for row in rows], device=self.device)
         has_text_B = torch.tensor([bool(text.strip()) for text in texts], device=self.device)
         features_BNPV = None
-        if frames_BNHW3 is None:
+        if pictures is None:
             has_frames_B = torch.zeros_like(has_text_B)
         else:
-            features_BNPV = self.frames.frame_features(frames_BNHW3.to(self.device))
-            features_BNPV = repeated(features_BNPV, self.frames.pictures)
+            features_BNPV = repeated(self._seen(pictures, seen_BNPV is not None), self.frames.pictures)
             has_frames_B = torch.ones_like(has_text_B) if has_frames_B is None else has_frames_B.to(self.device)
         return Features(
             text_BLT=text_BLT,
@@ -169,6 +171,15 @@ class ConditionEncoders:
             frames_BNPV=features_BNPV,
             has_frames_B=has_frames_B,
         )
+
+    def _seen(self, pictures: Tensor, are_features: bool) -> Tensor:
+        """Features (B, N, P, V) float32 of as many pictures as the encoder looks at; they may have been made before."""
+        if not are_features:
+            return self.frames.frame_features(pictures.to(self.device))
+        wanted = (self.frames.frame_patches, self.frames.frame_width)
+        if pictures.shape[2:] != wanted:
+            raise ValueError(f"features of pictures of shape {tuple(pictures.shape[2:])}: the encoder makes {wanted}")
+        return evenly_spaced(pictures, self.frames.pictures).to(self.device, torch.float32)
 
     def _tokens_of(self, text: str) -> Tensor:
         """Hidden states of one text without padding, (L, T).
@@ -228,13 +239,13 @@ class FramePatches:
         return patches.transpose(1, 2).reshape(-1, count, self.frame_patches, self.frame_width)
 
 
-def evenly_spaced(frames_BNHW3: Tensor, count: int) -> Tensor:
-    """At most `count` of the pictures, from the first to the last."""
-    given = frames_BNHW3.shape[1]
+def evenly_spaced(pictures_BN: Tensor, count: int) -> Tensor:
+    """At most `count` of the pictures, (B, N, ...), from the first to the last."""
+    given = pictures_BN.shape[1]
     if given <= count:
-        return frames_BNHW3
+        return pictures_BN
     picked = torch.linspace(0, given - 1, count).round().long()
-    return frames_BNHW3[:, picked.to(frames_BNHW3.device)]
+    return pictures_BN[:, picked.to(pictures_BN.device)]
 
 
 def repeated(pictures_BN: Tensor, count: int) -> Tensor:

@@ -62,7 +62,8 @@ class AudioXObjective:
     (B, N, H, W, 3) uint8 or None, `has_frames` (B,) bool, and `keys`. It may have `types` (B strings, see `tasks.py`,
     empty where a row has none), `before` (B, F, D) float32 with `has_before` (B,) bool, the latents of what sounded
     before, `teachers` (B, S) float32 with `has_teachers` (B,) bool, frozen vectors of the targets, and `tokens`
-    (B, L, T) float32 with `token_lengths`, B integers, the text encoder's hidden states of the texts.
+    (B, L, T) float32 with `token_lengths`, B integers, the text encoder's hidden states of the texts, and, in place of
+    `frames`, `seen` (B, N, P, V) float16 or float32 with `has_seen`, the frame encoder's features of those pictures.
     """
 
     def __init__(self, settings: ObjectiveSettings, encoders: ConditionEncoders) -> None:
@@ -100,7 +101,8 @@ class AudioXObjective:
         types, mix = batch.get("types") or [""] * len(rngs), self.settings.tasks
         if mix is None:
             return [task_of(type_) if type_ else Task(text=True, video=True) for type_ in types]
-        shown = batch["has_frames"].tolist() if batch["frames"] is not None else [False] * len(rngs)
+        pictures, has_B = _pictures(batch)
+        shown = has_B.tolist() if pictures is not None else [False] * len(rngs)
         drawn = [
             mix.draw(rng, has_text=bool(text.strip()), has_video=has_video)
             for rng, text, has_video in zip(rngs, batch["texts"], shown, strict=True)
@@ -108,11 +110,12 @@ class AudioXObjective:
         return [task_of(type_) if type_ else task for type_, task in zip(types, drawn, strict=True)]
 
     def _features(self, batch: Batch, tasks: Sequence[Task], rngs: Sequence[np.random.Generator]) -> Features:
-        frames, places = batch["frames"], [float(rng.random()) for rng in rngs]
-        if frames is not None and any(task.is_still for task in tasks):
-            frames = _stilled(frames, tasks, places)
+        (pictures, has_B), places = _pictures(batch), [float(rng.random()) for rng in rngs]
+        if pictures is not None and any(task.is_still for task in tasks):
+            pictures = _stilled(pictures, tasks, places)
         tokens = None if batch.get("tokens") is None else (batch["tokens"], batch["token_lengths"])
-        features = self.encoders.features(batch["texts"], frames, batch["has_frames"], tokens=tokens)
+        frames, seen = (pictures, None) if batch.get("seen") is None else (None, pictures)
+        features = self.encoders.features(batch["texts"], frames, has_B, tokens=tokens, seen_BNPV=seen)
         masking = self.settings.masking
         if masking is None:
             return features
@@ -120,8 +123,8 @@ class AudioXObjective:
         text = [_padded(masking.text.draw(rng, length), most) for rng, length in zip(rngs, lengths, strict=True)]
         shown = None
         if features.frames_BNPV is not None:
-            pictures, patches = features.frames_BNPV.shape[1:3]
-            shown = _masks([masking.frames.draw(rng, pictures, patches) for rng in rngs], features.text_BLT)
+            count, patches = features.frames_BNPV.shape[1:3]
+            shown = _masks([masking.frames.draw(rng, count, patches) for rng in rngs], features.text_BLT)
         return replace(features, text_shown_BL=_masks(text, features.text_BLT), frames_shown_BNP=shown)
 
     def _prompt(
@@ -179,15 +182,21 @@ def drawn_noise(rngs: Sequence[np.random.Generator], like_BFD: Tensor) -> Tensor
     return torch.from_numpy(noise).to(like_BFD.device)
 
 
-def _stilled(frames_BNHW3: Tensor, tasks: Sequence[Task], places: Sequence[float]) -> Tensor:
+def _pictures(batch: Batch) -> tuple[Tensor | None, Tensor]:
+    """What a batch has of pictures, (B, N, ...), or their features that were made before, and which rows have any."""
+    name = "frames" if batch.get("seen") is None else "seen"
+    return batch[name], batch[f"has_{name}"]
+
+
+def _stilled(pictures_BN: Tensor, tasks: Sequence[Task], places: Sequence[float]) -> Tensor:
     """The pictures, but one of them all the time for samples whose task is a still one: at a place from 0 to 1."""
-    count = frames_BNHW3.shape[1]
+    count = pictures_BN.shape[1]
     picked = [np.arange(count)] * len(tasks)
     for row, (task, place) in enumerate(zip(tasks, places, strict=True)):
         if task.is_still:
             picked[row] = np.full(count, int(place * count))
-    rows = torch.arange(len(tasks), device=frames_BNHW3.device)[:, None]
-    return frames_BNHW3[rows, torch.from_numpy(np.stack(picked)).to(frames_BNHW3.device)]
+    rows = torch.arange(len(tasks), device=pictures_BN.device)[:, None]
+    return pictures_BN[rows, torch.from_numpy(np.stack(picked)).to(pictures_BN.device)]
 
 
 def _flags(values: Iterable[bool], like: Tensor) -> Tensor:

@@ -14,9 +14,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.audiox.conditioning import evenly_spaced
+from models.weights import safetensors_paths, sha256_of_files
 
 T5_TOKENS = 128
 """Tokens that are kept of a text. Source: AudioX."""
+
+PREPROCESSING_VERSION = 1
+"""Of how pictures are prepared for CLIP; grows when that changes."""
 
 
 class T5TextTokens:
@@ -79,6 +83,24 @@ class ClipFrames:
         processor = CLIPImageProcessor.from_pretrained(name_or_path)
         model = CLIPVisionModel.from_pretrained(name_or_path, use_safetensors=True)
         return cls(model.to(device), tuple(processor.image_mean), tuple(processor.image_std), pictures)
+
+    @staticmethod
+    def identity_of(name_or_path: str | Path) -> dict[str, Any]:
+        """What determines the tokens of a picture; the network is not loaded.
+
+        Raises:
+            OSError: Files are missing.
+        """
+        from transformers import CLIPImageProcessor
+
+        processor = CLIPImageProcessor.from_pretrained(name_or_path)
+        return {
+            "class": "ClipFrames",
+            "weights_sha256": sha256_of_files(safetensors_paths(name_or_path)),
+            "mean": list(processor.image_mean),
+            "std": list(processor.image_std),
+            "preprocessing": PREPROCESSING_VERSION,
+        }
 
     @property
     def frame_width(self) -> int:

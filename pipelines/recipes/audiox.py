@@ -71,13 +71,17 @@ class Size:
     text_encoder: str | None = None
 
     def encoding(self, codec: str, text: EncoderSource) -> Encoding:
-        """What clips and their texts are encoded to, with a codec by folder or name."""
+        """What clips and their texts are encoded to, with a codec by folder or name.
+
+        Patches of pixels are cut in the step; tokens of an encoder may be kept.
+        """
         return Encoding(
             codec=codec,
             name=self.name,
             frame_rate_hz=FRAME_RATE_HZ,
             frame_size_px=self.frame_size_px,
             text=text,
+            frames=self.frames if isinstance(self.frames, EncoderSource) else None,
         )
 
 

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from curation.dataset import Dataset
 from curation.encode import Encode, with_channels
+from curation.encode_frames import EncodeFrames
 from curation.encode_text import EncodeText, pending_texts
 from curation.errors import ArgumentError
 from curation.latents import Extras, Lengths, Members
 from curation.names import plain_name
 from curation.samples import Samples, Source
+from curation.seen import is_seen
 from curation.shards.batches import BatchPlan
 from curation.shards.generation import INDEX_FILE
 from curation.shards.reader import Shards
@@ -34,6 +36,7 @@ from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from models.training.world import World
 from pipelines.runner import Job, run
 from pipelines.wiring.codecs import encode_stage, load_numpy_codec
+from pipelines.wiring.frame_encoders import encode_frames_stage
 from pipelines.wiring.language_of_audio import LOA_FACTOR, encode_sound_stage
 from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage
 from retrieval_index.neighbours import read_neighbours_manifest
@@ -106,9 +109,10 @@ def data_identity(
         folders = [source.dataset.folder("neighbours") / near.name for source in sources]
         stored = [read_neighbours_manifest(folder)["files"]["neighbours"]["sha256"] for folder in folders]
         identity["neighbours"] = {"stored": stored, "most": near.most}
-    if extras is not None and extras.heard is not None:
-        facts = [source.dataset.current_facts("encode_sound").get(extras.heard) for source in sources]
-        identity["heard"] = [None if folder is None else folder.name for folder in facts]
+    for stage, kept in (("encode_sound", "heard"), ("encode_frames", "seen")):
+        if extras is not None and (name := getattr(extras, kept)) is not None:
+            facts = [source.dataset.current_facts(stage).get(name) for source in sources]
+            identity[kept] = [None if folder is None else folder.name for folder in facts]
     return identity
 
 
@@ -171,6 +175,7 @@ class Encoding:
         listener: An AudioMAE by run, file, folder or name, whose language of audio is kept of windows as long as a
             sample; None: none.
         loa_factor: Of the language of audio: 8 for sounds and music, 1 for speech.
+        frames: What encodes their pictures, where `encode --frame-encoder` was asked to keep its tokens; None: nothing.
     """
 
     codec: str
@@ -180,6 +185,7 @@ class Encoding:
     text: EncoderSource | None = None
     listener: str | None = None
     loa_factor: int = LOA_FACTOR
+    frames: EncoderSource | None = None
 
     def stage(self, dataset: Dataset) -> Encode:
         """The stage that makes it of a dataset's clips."""
@@ -191,11 +197,51 @@ class Encoding:
             frame_size_px=self.frame_size_px,
         )
 
+    def are_seen(self, sources: Sequence[Source]) -> bool:
+        """Whether tokens of pictures are kept for this encoding.
+
+        Raises:
+            ArgumentError: They are of another encoder or of other pictures, or only some of the datasets have them.
+        """
+        if self.frames is None:
+            return False
+        lines = {one.path: self._line(one) for one in (source.dataset for source in sources)}
+        seen = {
+            source.dataset.path: is_seen(source.dataset, self._frames_stage(source.dataset), lines[source.dataset.path])
+            for source in sources
+        }
+        if lacking := [path for path, is_there in seen.items() if not is_there and any(seen.values())]:
+            raise ArgumentError(
+                f"{lacking[0]} has no tokens {self.name!r} of pictures and another dataset of this run has: "
+                f"{lines[lacking[0]]}"
+            )
+        return any(seen.values())
+
+    def _line(self, dataset: Dataset) -> str:
+        """The command that keeps tokens of pictures."""
+        return (
+            f"foundsound encode {dataset.path} --codec {self.codec} --name {self.name} --frame-rate-hz "
+            f"{self.frame_rate_hz:g} --frame-size-px {self.frame_size_px} --frame-encoder "
+            f"{'' if self.frames is None else self.frames.path}"
+        )
+
+    def _frames_stage(self, dataset: Dataset) -> EncodeFrames:
+        if self.frames is None:
+            raise TypeError("this encoding has no encoder of pictures")
+        return encode_frames_stage(
+            dataset,
+            self.frames,
+            called=self.name,
+            frame_rate_hz=self.frame_rate_hz,
+            frame_size_px=self.frame_size_px,
+        )
+
     def run(self, sources: Sequence[Source]) -> None:
         """Encode what is pending of the clips of some datasets, and of the texts that are trained on."""
+        is_seen = self.are_seen(sources)
         for dataset in {source.dataset.path: source.dataset for source in sources}.values():
-            stage = self.stage(dataset)
-            run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
+            for stage in (self.stage(dataset), *((self._frames_stage(dataset),) if is_seen else ())):
+                run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
         if self.text is None:
             return
         for source in sources:
@@ -235,7 +281,7 @@ def latent_samples(
         seconds: Lengths of samples, s.
         world: The processes that train together.
         extras: What samples have beside; tokens of texts and of sounds they have where the encoding makes such, but for
-            what has neighbours, which have them instead.
+            what has neighbours, which have them instead; those of pictures, where they are kept, in place of pictures.
         raw: Encode nothing beforehand: sounds and pictures of the shards are decoded, and sounds encoded, as they are
             drawn.
 
@@ -272,6 +318,8 @@ def latent_samples(
     world.wait()
     if encoding.text is not None and not of_neighbours:
         extras = replace(extras, tokens=encoding.name)
+    if encoding.are_seen(sources):
+        extras = replace(extras, seen=encoding.name)
     return Samples.open(sources, latents=encoding.name, lengths=lengths, extras=extras)
 
 
@@ -279,14 +327,15 @@ def batches_of(samples: Samples, plan: BatchPlan) -> Callable[[int, range], dict
     """The function that gives rows of batch b as torch tensors."""
 
     def batch_at(number: int, rows: range) -> dict[str, Any]:
-        return {key: _tensor(value) for key, value in samples.batch(plan, number, rows).items()}
+        made = samples.batch(plan, number, rows)
+        return {key: _tensor(value, widens=key != "seen") for key, value in made.items()}  # CLIP's are large
 
     return batch_at
 
 
-def _tensor(value: Any) -> Tensor | Any:
-    """An array as a tensor, float32 where it is float16: torch widens ten times as fast as NumPy."""
+def _tensor(value: Any, *, widens: bool) -> Tensor | Any:
+    """An array as a tensor, float32 where it is float16 and may widen: torch widens ten times as fast as NumPy."""
     if not isinstance(value, np.ndarray):
         return value
     tensor = torch.from_numpy(value)
-    return tensor.float() if tensor.dtype == torch.float16 else tensor
+    return tensor.float() if widens and tensor.dtype == torch.float16 else tensor

@@ -1,4 +1,4 @@
-"""`foundsound encode`: every cut clip as latents, once, with its captions and what a listener hears as tokens.
+"""`foundsound encode`: every cut clip as latents, once; its captions, what a listener hears and CLIP sees as tokens.
 
 And what that will take, before it is begun.
 """
@@ -12,12 +12,14 @@ from cyclopts import Parameter
 
 from curation.dataset import Dataset
 from curation.encode import Encode
+from curation.encode_frames import EncodeFrames
 from curation.encode_sound import EncodeSound
 from curation.encode_text import EncodeText
 from curation.errors import ArgumentError
 from pipelines.verbs.of_clips import run_of_clips
 from pipelines.verbs.result import StageResult
 from pipelines.wiring.codecs import encode_stage
+from pipelines.wiring.frame_encoders import encode_frames_stage, frame_source
 from pipelines.wiring.language_of_audio import LOA_FACTOR, encode_sound_stage
 from pipelines.wiring.text_encoders import TEXTS_AT_ONCE, encode_text_stage, text_source
 
@@ -29,8 +31,8 @@ PROBED = 8
 second do."""
 
 CLIP_TOKENS_BYTES = 50 * 50 * 768 * 2
-"""What CLIP's tokens of 50 pictures would take, which are therefore made within the step: 50 tokens of 768 float16
-numbers each. Source: CLIP ViT-B/32 at 224 px, arXiv 2103.00020."""
+"""What CLIP's tokens of 50 pictures take, which are therefore made within the step unless they are asked for: 50 tokens
+of 768 float16 numbers each. Source: CLIP ViT-B/32 at 224 px, arXiv 2103.00020."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,9 @@ class EncodePlan:
         tokens_bytes: Of a text, on average.
         pending_sounds: Clips that are to be listened to.
         heard_bytes: Of a clip's windows, on average.
+        sees: Whether tokens of pictures are kept.
+        pending_sights: Clips whose pictures are to be seen.
+        seen_bytes: Of the tokens of a clip's pictures, on average.
     """
 
     pending: int
@@ -56,11 +61,14 @@ class EncodePlan:
     tokens_bytes: float = 0.0
     pending_sounds: int = 0
     heard_bytes: float = 0.0
+    sees: bool = False
+    pending_sights: int = 0
+    seen_bytes: float = 0.0
 
     @property
     def total_bytes(self) -> float:
         """Of all that are pending."""
-        of_clips = self.pending * (self.latents_bytes + self.frames_bytes)
+        of_clips = self.pending * (self.latents_bytes + self.frames_bytes) + self.pending_sights * self.seen_bytes
         return of_clips + self.pending_texts * self.tokens_bytes + self.pending_sounds * self.heard_bytes
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,20 +82,35 @@ class EncodePlan:
             "tokens_bytes": self.tokens_bytes,
             "pending_sounds": self.pending_sounds,
             "heard_bytes": self.heard_bytes,
+            "pending_sights": self.pending_sights,
+            "seen_bytes": self.seen_bytes,
             "total_bytes": self.total_bytes,
         }
 
     def __str__(self) -> str:
-        if not self.pending and not self.pending_texts and not self.pending_sounds:
+        if not (self.pending or self.pending_texts or self.pending_sounds or self.pending_sights):
             return "every clip is encoded"
         kept = f"{_size(self.latents_bytes)} of latents and {_size(self.frames_bytes)} of pictures a clip"
         texts = f", {self.pending_texts} texts of {_size(self.tokens_bytes)}" if self.pending_texts else ""
         if self.pending_sounds:
             texts += f", {self.pending_sounds} sounds to hear of {_size(self.heard_bytes)}"
-        tokens = f"CLIP's tokens would add {_size(CLIP_TOKENS_BYTES)} a clip, {_size(CLIP_TOKENS_BYTES * self.pending)}"
         return (
             f"{self.pending} clips to encode: {kept} (measured on {self.probed}){texts}, {_size(self.total_bytes)} in "
-            f"total\n{tokens}: so pictures are stored, and CLIP sees them within the step"
+            f"total\n{self._sights()}"
+        )
+
+    def _sights(self) -> str:
+        """What the tokens of pictures take, or would."""
+        if self.sees:
+            every, total = _size(self.seen_bytes), _size(self.seen_bytes * self.pending_sights)
+            return (
+                f"of these are tokens of pictures: {every} a clip, {total} for {self.pending_sights} clips with "
+                "pictures; training reads them and runs no CLIP"
+            )
+        every, total = _size(CLIP_TOKENS_BYTES), _size(CLIP_TOKENS_BYTES * self.pending)
+        return (
+            f"CLIP's tokens would add {every} a clip, {total}: so pictures are stored, and CLIP sees them within the "
+            "step, unless --frame-encoder asks for them"
         )
 
 
@@ -100,9 +123,13 @@ def _size(count: float) -> str:
 
 
 def planned(
-    dataset: Dataset, stage: Encode, texts: EncodeText | None = None, sounds: EncodeSound | None = None
+    dataset: Dataset,
+    stage: Encode,
+    texts: EncodeText | None = None,
+    sounds: EncodeSound | None = None,
+    frames: EncodeFrames | None = None,
 ) -> EncodePlan:
-    """Encode a few pending clips and texts, and hear a few, into a folder that goes again, and say what all will take.
+    """Encode a few pending clips and texts, hear and see a few, into a folder that goes again; say what all will take.
 
     Raises:
         ArgumentError: Nothing has been cut yet.
@@ -127,10 +154,14 @@ def planned(
         frames_bytes=(written - latents) / count,
         **({} if texts is None else _planned_tokens(dataset, texts, "pending_texts", "tokens_bytes")),
         **({} if sounds is None else _planned_tokens(dataset, sounds, "pending_sounds", "heard_bytes")),
+        sees=frames is not None,
+        **({} if frames is None else _planned_tokens(dataset, frames, "pending_sights", "seen_bytes")),
     )
 
 
-def _planned_tokens(dataset: Dataset, stage: EncodeText | EncodeSound, pending: str, mean_bytes: str) -> dict[str, Any]:
+def _planned_tokens(
+    dataset: Dataset, stage: EncodeText | EncodeSound | EncodeFrames, pending: str, mean_bytes: str
+) -> dict[str, Any]:
     """What tokens add to a plan; equal texts of a worker are kept once, which is not counted."""
     wanted = dataset.pending(stage)
     rows = wanted.slice(0, PROBED).to_pylist()
@@ -177,6 +208,7 @@ def encode(
     frame_rate_hz: float = 5.0,
     frame_size_px: int = 32,
     text_encoder: str | None = None,
+    frame_encoder: str | None = None,
     listening: Annotated[Listening, Parameter(name="*")] = NOTHING_HEARD,
     workers: int | None = None,
     address: str | None = None,
@@ -192,6 +224,8 @@ def encode(
         frame_rate_hz: Pictures kept a second.
         frame_size_px: Their side, px.
         text_encoder: A CLAP or T5 by name on the Hub or by folder, by which captions are encoded too, once each.
+        frame_encoder: A CLIP by name on the Hub or by folder, whose tokens of every picture are kept too; training then
+            reads them and does not run it, and they take several times the room of the pictures (see --plan).
         listening: What a listener hears of clips.
         workers: Processes; 0 works in this process, without Ray.
         address: Address of a Ray cluster; Ray is started on this machine when not given.
@@ -202,11 +236,20 @@ def encode(
     stage = encode_stage(opened, codec, called=name, frame_rate_hz=frame_rate_hz, frame_size_px=frame_size_px)
     texts = None if text_encoder is None else encode_text_stage(opened, text_source(text_encoder), called=name)
     sounds = listening.stage(opened, name)
+    frames = None
+    if frame_encoder is not None:
+        frames = encode_frames_stage(
+            opened,
+            frame_source(frame_encoder),
+            called=name,
+            frame_rate_hz=frame_rate_hz,
+            frame_size_px=frame_size_px,
+        )
     if plan:
-        return planned(opened, stage, texts, sounds)
+        return planned(opened, stage, texts, sounds, frames)
     result = run_of_clips(opened, stage, batch=BATCH, workers=workers, address=address, follow=follow)
     tally, names = result.tally, [stage.NAME]
-    for more, batch in ((texts, TEXTS_AT_ONCE), (sounds, BATCH)):
+    for more, batch in ((texts, TEXTS_AT_ONCE), (sounds, BATCH), (frames, BATCH)):
         if more is not None:
             tally = tally.plus(run_of_clips(opened, more, batch=batch, workers=workers, address=address).tally)
             names.append(more.NAME)

@@ -5,6 +5,7 @@ import torch
 
 from models.audiox.encoder_source import EncoderSource
 from models.audiox.pretrained import ClipFrames, T5TextTokens
+from tests.models.audiox.tiny_audiox import save_clip
 
 
 def test_t5_gives_tokens_and_a_mask_that_hides_its_padding(t5_folder):
@@ -35,15 +36,7 @@ def test_a_t5_without_its_vocabulary_is_refused(t5_folder, tmp_path):
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
-    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
-
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    folder = tmp_path_factory.mktemp("clip")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        CLIPVisionModel(CLIPVisionConfig(image_size=8, patch_size=4, **sizes)).save_pretrained(folder)
-    CLIPImageProcessor(image_mean=[0.5, 0.5, 0.5], image_std=[0.25, 0.25, 0.25]).save_pretrained(folder)
-    return folder
+    return save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def test_clip_gives_a_class_token_and_one_for_each_patch(clip_folder, frames):

@@ -41,6 +41,18 @@ def save_t5(folder: Path) -> Path:
     return folder
 
 
+def save_clip(folder: Path, seed: int = 0) -> Path:
+    """A random vision tower of CLIP: pictures of 8 x 8 px, four patches and a class token of eight numbers each."""
+    from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
+
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        CLIPVisionModel(CLIPVisionConfig(image_size=8, patch_size=4, **sizes)).save_pretrained(folder)
+    CLIPImageProcessor(image_mean=[0.5, 0.5, 0.5], image_std=[0.25, 0.25, 0.25]).save_pretrained(folder)
+    return folder
+
+
 def fitted_codec() -> MdctPca:
     """A closed-form codec of 50 latent frames a second."""
     wave = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 4000), dtype=np.float32))

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from curation.errors import ArgumentError
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from models.weights import safetensors_paths, sha256_of_files
 from pipelines.verbs.encode import EncodePlan, encode
 from pipelines.verbs.result import StageResult
 from tests.curation.made import RATE_HZ, Made
-from tests.models.audiox.tiny_audiox import save_t5
+from tests.models.audiox.tiny_audiox import save_clip, save_t5
 
 
 def saved_codec(folder: Path) -> Path:
@@ -62,3 +63,36 @@ def test_the_plan_names_the_tokens_that_are_not_kept() -> None:
     plan = EncodePlan(pending=190_000, probed=8, latents_bytes=27_520, frames_bytes=600_000)
     assert "27.5 kB of latents and 600 kB of pictures a clip (measured on 8), 119 GB in total" in str(plan)
     assert "3.84 MB a clip, 730 GB" in str(plan)
+
+
+def test_the_plan_measures_the_tokens_that_are_kept(tmp_path: Path) -> None:
+    """Three pictures of five tokens of eight numbers are 240 bytes; arrays begin at multiples of 64."""
+    made = Made(tmp_path)
+    for number in range(10):
+        made.clip(f"v{number}", picture=number < 9)
+    dataset, how = made.dataset(), {"codec": str(saved_codec(tmp_path / "codec")), "name": "blocks", "frame_size_px": 8}
+    clip = str(save_clip(tmp_path / "clip"))
+    plan = encode(dataset.path, **how, frame_encoder=clip, plan=True)  # type: ignore[arg-type]
+    assert isinstance(plan, EncodePlan)
+    assert (plan.pending, plan.pending_sights, plan.seen_bytes) == (10, 9, 240)
+    assert "tokens of pictures: 240 bytes a clip, 2.16 kB for 9 clips with pictures" in str(plan)
+    assert plan.total_bytes == pytest.approx(10 * (plan.latents_bytes + plan.frames_bytes) + 9 * 240)
+    done = encode(dataset.path, **how, frame_encoder=clip, workers=0)  # type: ignore[arg-type]
+    assert isinstance(done, StageResult)
+    assert (done.stages["encode"].done, done.stages["encode_frames"].done) == (10, 9)
+    identity = dataset.current_facts("encode_frames")["blocks"] / "identity.json"
+    assert sha256_of_files(safetensors_paths(clip)) in identity.read_text()
+    again = encode(dataset.path, **how, frame_encoder=clip, plan=True)  # type: ignore[arg-type]
+    assert str(again) == "every clip is encoded"
+    other = str(save_clip(tmp_path / "other", seed=1))
+    changed = encode(dataset.path, **how, frame_encoder=other, plan=True)  # type: ignore[arg-type]
+    assert isinstance(changed, EncodePlan) and (changed.pending, changed.pending_sights) == (0, 9)
+
+
+def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    made.clip("v0", picture=True)
+    dataset, codec = made.dataset(), str(saved_codec(tmp_path / "codec"))
+    for name, said in ((str(save_t5(tmp_path / "t5")), "is of kind 't5'; give a CLIP"), ("nowhere", "can be loaded")):
+        with pytest.raises(ArgumentError, match=said):
+            encode(dataset.path, codec=codec, name="blocks", frame_encoder=name, plan=True)
