@@ -64,14 +64,14 @@ class SpeechPlan:
     held_takes: int = 3
     judge_steps: int = STEPS
     parts: Mapping[RecipeName, int]
-    clips: int = 16_000
+    clips: int = 20_000
     copies: int = 2
     steps: int = 25
     guidance: float = 2.0
     seed: int = 0
 
 
-PLAN = SpeechPlan(parts={"audiomae-speech-tiny": 3_200, "clap-tiny": 64, "mel-vae-tiny": 1_000})
+PLAN = SpeechPlan(parts={"audiomae-speech-tiny": 6_400, "clap-tiny": 64, "mel-vae-tiny": 4_000})
 
 
 def trained(plan: SpeechPlan, folder: Path) -> tuple[Dataset, dict[str, Path]]:

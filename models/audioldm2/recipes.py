@@ -104,7 +104,7 @@ def audioldm2_tiny(widths: Widths, *, total_clips: int = 6_000, seed: int = 0) -
     )
 
 
-def audioldm2_speech_tiny(widths: Widths, *, total_clips: int = 16_000, seed: int = 0) -> AudioLdm2Recipe:
+def audioldm2_speech_tiny(widths: Widths, *, total_clips: int = 20_000, seed: int = 0) -> AudioLdm2Recipe:
     """Speech for two CPU cores: words of about a second, of which the language of audio says every patch.
 
     Source: AudioLDM 2 hears speech with a factor of 1. The sizes are ours. The language model is twice as deep as in
@@ -113,14 +113,14 @@ def audioldm2_speech_tiny(widths: Widths, *, total_clips: int = 16_000, seed: in
 
     Args:
         widths: Of codec and encoders, of speech.
-        total_clips: Length of all phases: half of it diffusion, two fifths language, a tenth joint, where 64 vectors
-            are said one after the other, which is most of the time of a step.
+        total_clips: Length of all phases: two fifths diffusion, half of it language, where a step takes a seventh of
+            the time, and a tenth joint, where 64 vectors are said one after the other.
         seed: Of the run.
     """
     recipe = audioldm2_tiny(replace(widths, is_speech=True), seed=seed)
     language = replace(recipe.network.language, depth=4)
     unet = replace(recipe.network.unet, width=32, multiples=(1, 2, 3), plain_levels=1)
-    said, both = 2 * total_clips // 5, total_clips // 10
+    said, both = total_clips // 2, total_clips // 10
     return replace(
         recipe,
         network=replace(recipe.network, language=language, unet=unet),

@@ -41,6 +41,9 @@ VARIANCE_FLOOR = 1e-6
 RUN_MODEL = "model"
 """Folder of the encoder in a run."""
 
+LEVELLED_CLIPS = 256
+"""Clips from which the level of its vectors is measured. Ours."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaskingConfig:
@@ -318,4 +321,27 @@ def train_audiomae(
     )
     if averaged is None:
         return None
-    return AudioMae.from_pretrained(save_audiomae(averaged.encoder, folder / RUN_MODEL), device=world.device)
+    encoder = averaged.encoder.eval().requires_grad_(False)
+    batches = range(-(-LEVELLED_CLIPS // recipe.batch_clips))
+    level(encoder, [waves_at(number, range(recipe.batch_clips))["waves"][:, 0] for number in batches])
+    return AudioMae.from_pretrained(save_audiomae(encoder, folder / RUN_MODEL), device=world.device)
+
+
+@torch.no_grad()
+def level(encoder: AudioMaeEncoder, waves: Sequence[Tensor]) -> None:
+    """Has each number of an encoder's vectors have the mean 0 and the deviation 1, by its last normalisation.
+
+    Ours. In a small encoder what all vectors have in common is several times as large as what they say of a sound, and
+    whatever reads them first has to learn that away. Since all blocks that are averaged go through that normalisation,
+    its gain and shift do it exactly.
+
+    Args:
+        encoder: In evaluation mode.
+        waves: Sounds (B, T) at its rate, full scale 1.
+    """
+    fbank = KaldiFbank(encoder.config.fbank).to(encoder.norm.weight.device)
+    heard_ND = torch.cat([encoder(fbank(wave_BT.to(encoder.norm.weight.device))).flatten(0, 1) for wave_BT in waves])
+    deviation_D, mean_D = torch.std_mean(heard_ND.double(), dim=0)
+    deviation_D = deviation_D.clamp_min(1e-6)
+    encoder.norm.weight.copy_(encoder.norm.weight / deviation_D)
+    encoder.norm.bias.copy_((encoder.norm.bias - mean_D) / deviation_D)
