@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from curation.errors import ArgumentError
+from curation.programs.espeak import INSTALL
 from pipelines.machine import Machine
 
 OLD_DAYS, TOO_OLD_DAYS = 60, 90
@@ -209,6 +210,15 @@ def _ffmpeg(machine: Machine) -> Iterator[Finding]:
         yield Finding(about=about, verdict=Verdict.OK, text=ffmpeg.version)
 
 
+def _espeak(machine: Machine) -> Iterator[Finding]:
+    about = "eSpeak NG"
+    if machine.espeak is None:
+        text = "there is none; recipes and prompts of speech need it, nothing else does"
+        yield Finding(about=about, verdict=Verdict.OK, text=text, repair=INSTALL)
+    else:
+        yield Finding(about=about, verdict=Verdict.OK, text=machine.espeak)
+
+
 def _faiss(machine: Machine) -> Iterator[Finding]:
     about = "FAISS"
     there = [name for name in FAISS if name in machine.packages]
@@ -302,6 +312,7 @@ CHECKS: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
     _ytdlp,
     _javascript,
     _ffmpeg,
+    _espeak,
     _faiss,
     _torch,
     _unloadable,

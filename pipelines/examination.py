@@ -20,6 +20,8 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from curation.errors import StoppedError
+from curation.programs.espeak import espeak_version
 from pipelines.doctor import HARMFUL_WHEN_BROKEN
 from pipelines.machine import Ffmpeg, Hub, Machine, Torch
 
@@ -119,6 +121,13 @@ def _ffmpeg() -> Ffmpeg | None:
     return Ffmpeg(path=path, version=version[1], missing=missing)
 
 
+def _espeak() -> str | None:
+    try:
+        return espeak_version()
+    except StoppedError:
+        return None
+
+
 def _driver() -> str | None:
     try:
         found = re.search(r"\b\d{3}\.[\d.]+", DRIVER.read_text())
@@ -175,6 +184,7 @@ def this_machine(folder: Path, *, network: bool = False) -> Machine:
         imports={name: _import_trouble(name) for name in tried},
         deno=_deno(),
         ffmpeg=_ffmpeg(),
+        espeak=_espeak(),
         torch=_torch(),
         driver=_driver(),
         folder=str(there),

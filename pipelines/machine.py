@@ -66,6 +66,7 @@ class Machine:
         imports: Import name -> why importing it fails, for the packages that were tried; None where it does not.
         deno: Version of the JavaScript runtime that yt-dlp finds, or None.
         ffmpeg: The ffmpeg that runs, or None where there is none.
+        espeak: Version of eSpeak NG, or None.
         torch: What torch says.
         driver: Version of the NVIDIA driver, or None.
         folder: Where data would go.
@@ -82,6 +83,7 @@ class Machine:
     imports: Mapping[str, str | None] = field(default_factory=dict)
     deno: str | None = None
     ffmpeg: Ffmpeg | None = None
+    espeak: str | None = None
     torch: Torch = field(default_factory=Torch)
     driver: str | None = None
     folder: str = "."

@@ -45,6 +45,7 @@ HEALTHY = Machine(
     imports={"faiss": None},
     deno="2.9.8",
     ffmpeg=Ffmpeg(path="/bin/ffmpeg", version="n9.0.2-17-g2a571b6068"),
+    espeak="1.51",
     free_bytes=LOW_DISK_BYTES,
 )
 
@@ -116,6 +117,16 @@ def test_javascript() -> None:
     check(found("JavaScript", deno="2.2.9"), Verdict.WARNING, "older than 2.3.0", "deno")
     check(found("JavaScript", deno="2.3.0"), Verdict.OK, "2.3.0")
     check(found("JavaScript", packages=packages(yt_dlp_ejs=None)), Verdict.WARNING, "yt-dlp-ejs is missing", "yt-dlp")
+
+
+def test_espeak_is_wanted_by_speech_alone() -> None:
+    check(
+        found("eSpeak NG", espeak=None),
+        Verdict.OK,
+        "there is none; recipes and prompts of speech",
+        "apt-get install espeak-ng",
+    )
+    check(found("eSpeak NG", espeak="1.51"), Verdict.OK, "1.51")
 
 
 @pytest.mark.parametrize(
