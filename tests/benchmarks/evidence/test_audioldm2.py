@@ -43,4 +43,4 @@ def test_both_unets_see_as_many_clips() -> None:
         phases = {one.objective.phase: one.training.total_clips for one in asked.phases}
         seen.append(phases.get("diffusion", 0) + phases.get("joint", 0))
         assert ("language" in phases) == by_loa
-    assert seen[0] == seen[1] == 4_160
+    assert seen[0] == seen[1] == Plan().diffusion_clips + Plan().joint_clips
