@@ -142,7 +142,7 @@ def answer(dataset: Dataset, index: Index, vectors_WD: Vectors, wanted: Wanted) 
 
 def _groups(dataset: Dataset, clip_ids: list[str]) -> dict[str, str]:
     """clip_id -> group of duplicates, of those that are in one."""
-    if not found_path(dataset, DUPLICATES).is_file():
+    if not clip_ids or not found_path(dataset, DUPLICATES).is_file():
         return {}
     path = read_found(dataset, DUPLICATES).path
     rows = pq.read_table(path, columns=["clip_id", "group"], filters=[("clip_id", "in", clip_ids)])

@@ -166,6 +166,7 @@ def test_copies_are_folded_by_groups_and_by_cosine(dataset: Path) -> None:
     assert folded.folded == {best: [second]}
     assert "(and 1 copy)" in str(folded)
     assert [set(hit) for hit in folded.as_dict()] == [{"clip_id", "start_s", "end_s", "score", "caption", "path"}] * 3
+    assert query(dataset, "a hum", where="false").as_dict() == [], "nothing found has no groups"
 
 
 def test_what_was_found_becomes_a_selection(dataset: Path) -> None:
