@@ -15,8 +15,9 @@ from curation.latents import Members
 from curation.tables import write_bytes
 from pipelines.evaluations.event_counts import EDGES, Buckets, labels_of_clips, occurrences, rarest
 from pipelines.evaluations.event_scores import PROTOCOL, BucketScore, EventSounds
-from pipelines.evaluations.made_sounds import Making, make_sounds, sound_system, trained_seconds
+from pipelines.evaluations.made_sounds import Making, make_sounds, sound_system
 from pipelines.evaluations.sound_sets import made_set, real_set
+from pipelines.makers.maker import trained_seconds
 from pipelines.makers.manner import Manner
 from pipelines.report.plots import Line, alone, levels
 from pipelines.wiring.listeners import listeners_at_hand, load_listener

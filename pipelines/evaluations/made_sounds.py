@@ -74,14 +74,6 @@ def holds_model(folder: Path) -> bool:
     return model_in(folder, system_named(name_of(folder))) is not None
 
 
-def trained_seconds(run: Path) -> float | None:
-    """Length of the samples that a run was trained on, s; None where its folder does not say."""
-    config = run / "config.json"
-    told = json.loads(config.read_text()) if config.is_file() else {}
-    seconds = told.get("settings", {}).get("data", {}).get("seconds")
-    return float(seconds) if isinstance(seconds, int | float) else None
-
-
 def make_sounds(run: Path, clips: Sequence[RealClip], making: Making, folder: Path) -> Path:
     """Make a sound for each clip that has none yet.
 

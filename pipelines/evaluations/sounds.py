@@ -22,10 +22,10 @@ from pipelines.evaluations.made_sounds import (
     holds_model,
     make_sounds,
     sound_system,
-    trained_seconds,
 )
 from pipelines.evaluations.sound_scores import Sets, Table, score
 from pipelines.evaluations.sound_sets import RealClip, Sound, made_set, noise_for, real_set, silence_for
+from pipelines.makers.maker import trained_seconds
 from pipelines.makers.manner import Manner
 from pipelines.progress import Progress
 from pipelines.wiring.listeners import RESAMPLER, listeners_at_hand, load_listener

@@ -15,7 +15,7 @@ from curation.keys import file_sha256, short_hash
 from models.codecs.codec import RUN_MODEL
 from pipelines.makers.manner import GENERAL, PLAIN, Manner, option_of
 from pipelines.prompts import MEDIA, Prompt
-from pipelines.wiring.devices import UNLOADABLE
+from pipelines.wiring.devices import UNLOADABLE, load_quietly
 
 Made = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 """A sound (C, T) float32, full scale 1, or a picture (H, W, 3) uint8."""
@@ -68,6 +68,14 @@ class Maker(Protocol):
         """
 
 
+def trained_seconds(run: Path) -> float | None:
+    """Length of the samples that a run was trained on, s; None where its folder does not say."""
+    config = run / "config.json"
+    told = json.loads(config.read_text()) if config.is_file() else {}
+    seconds = told.get("settings", {}).get("data", {}).get("seconds")
+    return float(seconds) if isinstance(seconds, int | float) else None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class System:
     """What is known of a system before its weights are read.
@@ -79,8 +87,8 @@ class System:
         takes_text: Whether it takes text.
         options: Fields of `Manner` that it takes.
         makes: Sounds or pictures.
-        usual: Seconds, steps and guidance where nothing is said.
-        seconds_of: How long sounds of a run or model usually are, s; None: as `usual` says.
+        usual: Seconds, steps and guidance where nothing is said, neither by a run of its training.
+        seconds_of: How long sounds of a run or model usually are, s; None: as the run's training samples.
         check: Refuses prompts that one model of the system cannot take, before its weights are read.
     """
 
@@ -101,7 +109,8 @@ class System:
             ArgumentError: What the run says of itself cannot be read.
         """
         if self.seconds_of is None:
-            return self.usual
+            seconds = trained_seconds(run) if self.makes == "sound" else None
+            return self.usual if seconds is None else replace(self.usual, seconds=seconds)
         try:
             return replace(self.usual, seconds=self.seconds_of(run))
         except UNLOADABLE as error:
@@ -150,6 +159,7 @@ class System:
         Raises:
             ArgumentError: It cannot be loaded.
         """
+        load_quietly()
         try:
             return self.load(run)
         except UNLOADABLE as error:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
@@ -19,7 +18,7 @@ from models.encoders.clap_fit import TinyClapConfig, fit_tiny_clap
 from pipelines.progress import Progress
 from pipelines.recipes.data import generation_identity, open_shards, sounds
 from pipelines.recipes.options import RunOptions
-from pipelines.wiring.devices import device_name
+from pipelines.wiring.devices import device_name, load_quietly
 
 NAME = "clap-tiny"
 STEPS = 300
@@ -85,7 +84,7 @@ def train_clap_tiny(dataset: Dataset, folder: Path, options: RunOptions) -> dict
             on_step=on_step,
             device=device_name(),
         )
-    logging.disable_progress_bar()  # of writing the weights, which takes a moment
+    load_quietly()  # writes so too
     partial = folder / f"{TEMPORARY}model"
     shutil.rmtree(partial, ignore_errors=True)
     clap.save(partial)

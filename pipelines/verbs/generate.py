@@ -35,13 +35,15 @@ class GenerateResult:
 
     files: list[Path]
     seconds: float
+    movies: Sequence[Path] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The files and the time."""
-        return {"files": [str(file) for file in self.files], "seconds": self.seconds}
+        """The files, the videos with sounds laid under them, and the time."""
+        files, movies = ([str(file) for file in some] for some in (self.files, self.movies))
+        return {"files": files, "movies": movies, "seconds": self.seconds}
 
     def __str__(self) -> str:
-        return "\n".join(str(file) for file in self.files)
+        return "\n".join(str(file) for file in (*self.files, *self.movies))
 
 
 def write_wav(path: Path, wave_CT: np.ndarray, sample_rate_hz: int, about: dict[str, Any]) -> Path:
@@ -182,7 +184,8 @@ def generate(
         video: A video to make the sound for; also written as MP4 with the sound laid under it.
         image: A picture to make the sound for.
         audio: A sound that it should be like; with --fill, one that is kept elsewhere.
-        seconds: Length of the sounds, s; as its system usually has when not given, AudioX 4 s, AudioLDM 2 as trained.
+        seconds: Length of the sounds, s; that of the samples it was trained on when not given, 4 s for AudioX where its
+            folder does not say it.
         count: Sounds for each prompt.
         steps: Steps of the solver; more is better and slower. AudioX usually has 25.
         guidance: How strongly the prompt is followed; 1 is as learned. AudioX usually has 3.
@@ -208,7 +211,8 @@ def generate(
     missing = [one for one in wanted if not one.is_there(manner)]
     if missing:
         _make_all(system, run, missing, how)
-    return GenerateResult([one.file for one in wanted], time.perf_counter() - begun)
+    movies = [movie for one in wanted if (movie := one.movie(manner)) is not None]
+    return GenerateResult([one.file for one in wanted], time.perf_counter() - begun, movies)
 
 
 def _require(how: How, counts: dict[str, int], folder: Path) -> None:

@@ -14,7 +14,7 @@ from captioning.candidates import candidates_sql
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.facts import IDENTITY_FILE
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
 from pipelines.wiring.laion_package import PREFIX as LAION_PREFIX
 from pipelines.wiring.laion_package import load_laion_package
 from pipelines.wiring.taggers import NumpyTagger, load_tagger
@@ -179,11 +179,9 @@ def load_clap(name_or_path: str | Path, revision: str | None = None) -> ClapEmbe
     Raises:
         ArgumentError: It cannot be loaded.
     """
-    from transformers.utils import logging
-
     from models.encoders.clap import ClapEncoder
 
-    logging.disable_progress_bar()  # of "Loading weights", which takes a moment; downloads keep theirs
+    load_quietly()
     try:
         encoder = ClapEncoder.from_pretrained(name_or_path, device=device_name(), revision=revision)
     except UNLOADABLE as error:
@@ -197,11 +195,9 @@ def load_pe_av(name_or_path: str | Path, revision: str | None = None, of: Of = "
     Raises:
         ArgumentError: It cannot be loaded, or the libraries that it needs are not installed.
     """
-    from transformers.utils import logging
-
     from models.encoders.pe_av_vectors import PeAvEncoder
 
-    logging.disable_progress_bar()
+    load_quietly()
     try:
         encoder = PeAvEncoder.from_pretrained(name_or_path, device=device_name(), revision=revision)
     except (ImportError, *UNLOADABLE) as error:

@@ -9,7 +9,7 @@ import numpy as np
 from curation.dataset import Dataset
 from curation.encode_frames import EncodeFrames
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
 
 if TYPE_CHECKING:
     from models.audiox.encoder_source import EncoderSource
@@ -57,11 +57,9 @@ def load_frame_encoder(source: "EncoderSource") -> NumpyFrameEncoder:
     Raises:
         ArgumentError: It cannot be loaded.
     """
-    from transformers.utils import logging
-
     from models.audiox.pretrained import ClipFrames
 
-    logging.disable_progress_bar()  # of "Loading weights", which takes a moment; downloads keep theirs
+    load_quietly()
     try:
         return NumpyFrameEncoder(ClipFrames.from_pretrained(source.path, device=device_name()))
     except UNLOADABLE as error:

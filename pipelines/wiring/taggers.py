@@ -11,7 +11,7 @@ from curation.agree import Agree
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.tag import Tag
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
 
 if TYPE_CHECKING:
     from models.encoders.ast import Ast
@@ -105,15 +105,13 @@ def load_tagger(tagger: str, revision: str | None = None, sha256: str | None = N
         ArgumentError: It cannot be loaded, or weights have no checksum.
         StoppedError: Named weights cannot be fetched.
     """
-    from transformers.utils import logging
-
     from models.encoders.ast import Ast
     from models.encoders.efficientat import EfficientAt
     from pipelines.weights import PUBLISHED, published_weights
 
     if sha256 and tagger not in PUBLISHED:
         raise ArgumentError(f"--sha256 is for weights that are fetched ({', '.join(PUBLISHED)}), not for {tagger!r}")
-    logging.disable_progress_bar()
+    load_quietly()
     path = published_weights(tagger, sha256=sha256) if tagger in PUBLISHED else Path(tagger).expanduser()
     try:
         if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
@@ -149,11 +147,9 @@ def load_scorer(name_or_path: str, revision: str | None = None) -> NumpyScorer:
     Raises:
         ArgumentError: It cannot be loaded, or the libraries that it needs are not installed.
     """
-    from transformers.utils import logging
-
     from models.encoders.pe_av import PeAv
 
-    logging.disable_progress_bar()
+    load_quietly()
     try:
         return NumpyScorer(PeAv.from_pretrained(name_or_path, device=device_name(), revision=revision))
     except (ImportError, *UNLOADABLE) as error:

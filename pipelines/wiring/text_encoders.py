@@ -12,7 +12,7 @@ from captioning.candidates import candidates_sql, choose
 from curation.dataset import Dataset
 from curation.encode_text import EncodeText
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
 
 if TYPE_CHECKING:
     from models.audiox.conditioning import TextEncoder
@@ -49,6 +49,7 @@ def text_source(name_or_path: str) -> "EncoderSource":
 
     from models.audiox.encoder_source import EncoderSource
 
+    load_quietly()
     try:
         kind = AutoConfig.from_pretrained(name_or_path).model_type
     except (OSError, ValueError) as error:
@@ -64,9 +65,7 @@ def load_text_encoder(source: "EncoderSource") -> NumpyTextEncoder:
     Raises:
         ArgumentError: It cannot be loaded.
     """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()  # of "Loading weights", which takes a moment; downloads keep theirs
+    load_quietly()
     try:
         return NumpyTextEncoder(source.text_encoder(device_name()))
     except UNLOADABLE as error:

@@ -10,7 +10,7 @@ import numpy as np
 from curation.dataset import Dataset
 from curation.encode_pictures import EncodePictures
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
 
 if TYPE_CHECKING:
     from models.audiotoken.generate import FrozenSources
@@ -108,9 +108,8 @@ def encode_pictures_stage(
 def quiet() -> None:
     """Have transformers and diffusers load and save without a bar for each part, which takes a moment."""
     from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
 
-    of_transformers.disable_progress_bar()
+    load_quietly()
     of_diffusers.disable_progress_bar()
 
 

@@ -1,6 +1,7 @@
 """Systems are found by what lies in a folder, and refuse what they have no use for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,9 @@ def test_a_model_of_speech_is_known_by_its_own_file(tmp_path: Path) -> None:
 
 def test_a_sound_is_as_long_as_its_run_says(tmp_path: Path) -> None:
     assert PLAIN.usual_of(tmp_path) == PLAIN.usual
+    trained = folder(tmp_path / "run", config={"settings": {"data": {"seconds": 2.5}}})
+    assert PLAIN.usual_of(trained) == replace(PLAIN.usual, seconds=2.5)
+    assert replace(PLAIN, makes="picture").usual_of(trained) == PLAIN.usual, "what it listens to is no length of sounds"
     own = System(weights=("*.safetensors",), load=nothing, seconds_of=lambda run: 1.28)  # type: ignore[arg-type]
     assert (own.usual_of(tmp_path).seconds, own.usual_of(tmp_path).steps) == (1.28, own.usual.steps)
     hearing = {"format": "audioldm2 1", "system": "audioldm2", "hearing": {"window_s": 0.64, "factor": 1}}

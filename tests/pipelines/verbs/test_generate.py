@@ -87,6 +87,8 @@ def test_every_kind_of_prompt_makes_another_sound(run: Path, media: Path, tmp_pa
     assert [path.suffix for path in sorted((tmp_path / "video").iterdir())] == [".json", ".mp4", ".wav"]
     assert not list((tmp_path / "image").glob("*.mp4"))
     (laid,) = (tmp_path / "video").glob("*.mp4")
+    told = generate(run, text=["rain"], video=media / "clip.mp4", out=tmp_path / "video", **QUICK)
+    assert list(told.movies) == [laid] and str(told).splitlines() == [str(told.files[0]), str(laid)]
     with av.open(str(laid)) as container:
         assert {stream.type for stream in container.streams} == {"video", "audio"}
 
