@@ -6,6 +6,7 @@ What is given as a prompt may be anything with a sound in it; ffmpeg alone decod
 from pathlib import Path
 
 import ffmpeg
+import soundfile
 
 from curation.errors import ClipError, Code
 from curation.programs.contained import Limits
@@ -17,8 +18,9 @@ LONGEST_S = 300.0
 
 COPY = "copy.wav"
 LIMITS = Limits(wall_s=60.0, file_bytes=1 << 30)
-WAV_HEAD_BYTES = 1024
-"""A WAV of no more than that holds no sound. Source: ours; ffmpeg's header has up to 200 bytes, a sample 4."""
+
+FULL = 0.99
+"""A copy of this share of its allowed size was ended there by ffmpeg, which calls that a success. Source: ours."""
 
 
 def sound_copy(source: Path, scratch: Path, *, longest_s: float = LONGEST_S, limits: Limits = LIMITS) -> Path:
@@ -45,6 +47,10 @@ def sound_copy(source: Path, scratch: Path, *, longest_s: float = LONGEST_S, lim
     output = ffmpeg.output(stream, COPY, f="wav", acodec="pcm_f32le", fs=limits.file_bytes)
     finished = run_ffmpeg(output, scratch=scratch, limits=limits)
     copy = scratch / COPY
-    if finished.returncode == DAMAGED or not copy.is_file() or copy.stat().st_size <= WAV_HEAD_BYTES:
+    if finished.returncode == DAMAGED or not copy.is_file() or copy.stat().st_size == 0:
         raise ClipError(Code.UNREADABLE, complaint(finished.stderr))
+    if copy.stat().st_size >= FULL * limits.file_bytes:
+        raise ClipError(Code.TOO_LARGE, f"its samples take {limits.file_bytes:,} bytes or more")
+    if not soundfile.info(copy).frames:
+        raise ClipError(Code.EMPTY, "the sound has no samples")
     return copy

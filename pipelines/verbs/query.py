@@ -1,5 +1,6 @@
 """`foundsound query`: clips that fit words, a sound, a picture, another clip, or sums and differences of those."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,9 @@ from cyclopts import Parameter
 
 from captioning.candidates import candidates_sql, choose
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, ClipError, DatasetError
 from curation.names import plain_name
+from curation.programs.sound_copy import sound_copy
 from curation.selections.selection import SelectionReport, read_report
 from curation.selections.where import clips_where
 from pipelines.wiring.embedders import embedder_of
@@ -141,7 +143,7 @@ def query(
     Args:
         dataset: Folder of the dataset.
         text: What is looked for, in words.
-        sound: A sound file to look for instead; every part of it is asked.
+        sound: A sound or video file to look for instead; every part of it is asked.
         picture: A picture or video to look for instead, where the index's embedder sees (PE-AV).
         clip: A clip_id of the dataset to look for instead; it is not found itself.
         terms: Words to add or subtract.
@@ -189,12 +191,22 @@ def _vectors(dataset: Dataset, index: Index, text: str | None, sound: Path | Non
 
 
 def read_query_sound(path: Path, sample_rate_hz: int) -> np.ndarray:
-    """A sound file given by the user, mono.
+    """A sound file given by the user, mono; of what libsndfile does not read, as MP4, the first five minutes.
 
     Raises:
         ArgumentError: It is not there or cannot be read.
     """
+    if not path.is_file():
+        raise ArgumentError(f"there is no sound {path}; give a WAV, FLAC, OGG, MP3, M4A or MP4 file")
     try:
         return mono(path, sample_rate_hz)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ArgumentError(f"the sound {path} cannot be read: {error}; give a WAV, FLAC, OGG or MP3 file") from error
+    except soundfile.LibsndfileError:
+        with tempfile.TemporaryDirectory(prefix="foundsound-sound-") as folder:
+            try:
+                return mono(sound_copy(path, Path(folder)), sample_rate_hz)
+            except ClipError as error:
+                raise ArgumentError(
+                    f"the sound {path} cannot be read: {error}; give a WAV, FLAC, OGG, MP3, M4A or MP4 file"
+                ) from error
+    except OSError as error:
+        raise ArgumentError(f"the sound {path} cannot be read: {error}") from error

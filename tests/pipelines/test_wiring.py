@@ -5,12 +5,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import ffmpeg
 import numpy as np
 import pytest
+import soundfile
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.measure import Measure
+from curation.programs.ffmpeg import ffmpeg_path
 from curation.selections.selection import select
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from pipelines.runner import Job, run
@@ -166,12 +169,19 @@ def test_a_query_is_a_text_or_a_sound(made: Path, tmp_path: Path) -> None:
         query(made)
     with pytest.raises(ArgumentError, match="and not both"):
         query(made, "a hum", sound=tmp_path / "a.wav")
-    with pytest.raises(ArgumentError, match="cannot be read"):
+    with pytest.raises(ArgumentError, match="there is no sound"):
         query(made, sound=tmp_path / "a.wav")
     (tmp_path / "a.wav").write_text("not a sound")
     with pytest.raises(ArgumentError, match="cannot be read"):
         query(made, sound=tmp_path / "a.wav")
     with pytest.raises(ArgumentError, match="give some words"):
         query(made, " ")
+
+
+def test_the_sound_of_a_video_is_asked_as_the_same_sound_is(made: Path, tmp_path: Path) -> None:
+    sound, video = tmp_path / "a.wav", tmp_path / "a.mov"
+    soundfile.write(sound, tone(440, 2, RATE_HZ), RATE_HZ)
+    ffmpeg.run(ffmpeg.input(str(sound)).output(str(video), acodec="pcm_s16le", v="error"), cmd=ffmpeg_path())
+    assert query(made, sound=video).hits == query(made, sound=sound).hits
     with pytest.raises(DatasetError, match="holds no index"):
         query(made, "a hum", index="other")

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from curation.errors import ClipError, Code
+from curation.programs.contained import Limits
 from curation.programs.sound_copy import sound_copy
 
 
@@ -46,7 +47,21 @@ def test_what_holds_no_sound_is_refused(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "list.wav").write_text(f"ffconcat version 1.0\nfile {neighbour}\n")
     (tmp_path / "empty.wav").write_bytes(b"")
     soundfile.write(tmp_path / "nothing.wav", np.zeros((0, 1)), 8_000)
-    for name, code in (("list", Code.UNREADABLE), ("empty", Code.EMPTY), ("nothing", Code.UNREADABLE)):
+    for name, code in (("list", Code.UNREADABLE), ("empty", Code.EMPTY), ("nothing", Code.EMPTY)):
         with pytest.raises(ClipError) as caught:
             sound_copy(tmp_path / f"{name}.wav", scratch)
         assert caught.value.code == code
+
+
+def test_a_sound_of_a_few_samples_is_one(tmp_path: Path, scratch: Path) -> None:
+    assert soundfile.info(sound_copy(tone(tmp_path / "a.wav", seconds=0.001), scratch)).frames == 8
+
+
+def test_a_copy_that_grows_too_large_is_refused_and_not_cut(tmp_path: Path, scratch: Path) -> None:
+    source = tone(tmp_path / "a.wav", seconds=4.0)  # 256 kB as float32
+    with pytest.raises(ClipError) as caught:
+        sound_copy(source, scratch, limits=Limits(wall_s=60.0, file_bytes=200_000))
+    assert caught.value.code == Code.TOO_LARGE
+    (fresh := tmp_path / "fresh").mkdir()
+    copy = sound_copy(source, fresh, limits=Limits(wall_s=60.0, file_bytes=300_000))
+    assert soundfile.info(copy).frames == 32_000

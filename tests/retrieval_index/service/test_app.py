@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import ffmpeg
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
 from curation.dataset import Dataset
+from curation.programs.ffmpeg import ffmpeg_path
 from curation.selections.selection import read_rows
 from curation.selections.where import clips_where
 from curation.takedowns.forget import forget
@@ -209,11 +211,24 @@ def test_what_is_no_picture_is_refused(seer: TestClient, client: TestClient, tmp
         assert "/tmp" not in answer.text and "foundsound-" not in answer.text
 
 
-def test_samples_that_are_no_numbers_do_no_harm(client: TestClient) -> None:
+def test_samples_that_are_no_numbers_are_refused_and_loud_ones_are_cut(client: TestClient) -> None:
     wave_T = tone(440, 1, RATE_HZ)
-    wave_T[10] = np.nan
-    wave_T[20] = np.inf
-    assert len(clips(client.post(SOUND, content=wav(wave_T, subtype="FLOAT")))) == 4
+    for worst in (np.nan, np.inf):
+        broken_T = np.where(np.arange(len(wave_T)) == 10, worst, wave_T).astype(np.float32)
+        assert refusal(client.post(SOUND, content=wav(broken_T, subtype="FLOAT"))) == (422, "UNREADABLE")
+    assert len(clips(client.post(SOUND, content=wav(9 * wave_T, subtype="FLOAT")))) == 4
+
+
+def test_of_several_sounds_the_default_one_is_asked(client: TestClient, tmp_path: Path) -> None:
+    (tmp_path / "low.wav").write_bytes(wav(tone(220, 2, RATE_HZ)))
+    (tmp_path / "high.wav").write_bytes(wav(tone(880, 2, RATE_HZ)))
+    low, high = (ffmpeg.input(str(tmp_path / name)).audio for name in ("low.wav", "high.wav"))
+    both = tmp_path / "both.mka"
+    options = {"disposition:a:0": 0, "disposition:a:1": "default", "v": "error"}
+    ffmpeg.run(ffmpeg.output(low, high, str(both), acodec="flac", **options), cmd=ffmpeg_path())
+    assert clips(client.post(SOUND, content=both.read_bytes(), params={"k": 1})) == [clip_of("high")]
+    silent = coloured(tmp_path / "silent.mp4", [(1, 2, 3)] * 10).read_bytes()
+    assert refusal(client.post(SOUND, content=silent)) == (422, "NO_AUDIO")
 
 
 def test_a_long_sound_is_just_inside(client: TestClient) -> None:
