@@ -11,7 +11,7 @@ from models.audioldm2.conditioning import Nothing
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network
 from models.audioldm2.objective import AudioLdm2Objective, ObjectiveSettings, Phase, trained_parts
 from models.training.averaged import RowsAt
-from models.training.checkpoint import checkpoints
+from models.training.checkpoint import TrainingState, checkpoints
 from models.training.execution import Execution
 from models.training.loop import Report, TrainSettings, Watchers, train
 from models.training.world import World
@@ -85,7 +85,7 @@ def train_phases(
         folder: Each phase has a folder in it.
         world: The processes that train together.
         execution: How the run is executed.
-        watchers: Who is told what; clips are counted over all phases.
+        watchers: Who is told what; clips are counted over all phases, and `evaluate` is called in the last alone.
 
     Returns:
         The last average, in every process; None where the run was stopped before its end.
@@ -110,7 +110,7 @@ def train_phases(
             folder=folder / one.objective.phase,
             world=world,
             execution=execution,
-            watchers=_counted_on(watchers, before),
+            watchers=_of_phase(watchers, before, is_last=one is recipe.phases[-1]),
         )
         if state.clips_seen < one.training.total_clips:
             return None
@@ -121,13 +121,17 @@ def train_phases(
     return network
 
 
-def _counted_on(watchers: Watchers | None, before: int) -> Watchers | None:
-    """Watchers that are told of the clips of earlier phases too."""
-    if watchers is None or watchers.report is None or not before:
-        return watchers
-    tell = watchers.report
+def _of_phase(watchers: Watchers | None, before: int, *, is_last: bool) -> Watchers | None:
+    """Watchers of one phase: clips of earlier ones count too, and only the last can make sounds of words."""
+    if watchers is None:
+        return None
+    tell, look = watchers.report, watchers.evaluate
 
     def report(said: Report) -> None:
-        tell({**said, "clips_seen": said["clips_seen"] + before})
+        if tell is not None:
+            tell({**said, "clips_seen": said["clips_seen"] + before})
 
-    return replace(watchers, report=report)
+    def evaluate(state: TrainingState) -> Report:
+        return {} if look is None else look(replace(state, clips_seen=state.clips_seen + before))
+
+    return replace(watchers, report=report, evaluate=evaluate if is_last and look is not None else None)

@@ -1,7 +1,7 @@
 """AudioToken as one uses it: pictures from sounds. Also how a trained model lies on the disk.
 
     config.json             sizes of the embedder, its prompt, and the frozen models by place and by identity
-    embedder.safetensors    weights (the moving average of a run): all that was trained
+    embedder.safetensors    weights (the moving average of a run): all that was trained, 35 MB for Stable Diffusion 1
 
 The text-to-image model and BEATs are not copied: they are gigabytes, and frozen.
 

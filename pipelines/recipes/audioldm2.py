@@ -6,10 +6,13 @@ vectors by a CLAP. With `--start` a trained model, or a folder of diffusers' pip
 
 import math
 import shutil
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
@@ -19,6 +22,7 @@ from curation.tables import TEMPORARY
 from models.audioldm2 import AudioLDM2
 from models.audioldm2.conditioning import FrozenEncoders
 from models.audioldm2.hearing import Hearing
+from models.audioldm2.network import AudioLdm2Network
 from models.audioldm2.phonemes import PHONEMES
 from models.audioldm2.recipes import (
     RUN_MODEL,
@@ -37,12 +41,15 @@ from models.encoders.word_t5 import save_word_t5
 from models.training.averaged import RowsAt
 from models.training.world import World
 from models.weights import safetensors_paths, sha256_of_files
+from pipelines.evaluations.made_sounds import Making
+from pipelines.makers.audioldm2 import SYSTEM, AudioLdm2Maker
 from pipelines.recipes.audioldm2_sizes import BASE, LARGE, SPEECH_BASE, SPEECH_TINY, TINY, Size
 from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.recipes.pronounced import pronounced, require_transcripts
 from pipelines.runner import Job, run
 from pipelines.training.board import watching
+from pipelines.training.evaluation import sample_evaluation, watched
 from pipelines.wiring.devices import UNLOADABLE, device_name
 from pipelines.wiring.embedders import embed_text_stage
 from pipelines.wiring.language_of_audio import load_audiomae
@@ -126,6 +133,15 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     frozen = _frozen(parts, codec, Hearing(window_s=seconds, factor=size.factor), data, world)
     _check_speech(size, data, parts.start)
     recipe = _recipe(size, options, _widths(codec, frozen, seconds), goes_on=parts.start is not None)
+    evaluation = None
+    if options.evaluation.samples and world.is_first:
+        evaluation = sample_evaluation(
+            options.evaluation,
+            folder=folder,
+            source=data[0],
+            making=Making(seconds=seconds, guidance=SYSTEM.usual.guidance, seed=options.seed),
+            maker_of=partial(_maker, frozen),
+        )
     encoding, extras = _encoding(size, parts), _extras(size, data, parts.clap, world)
     samples = latent_samples(data, encoding, seconds=[seconds], world=world, extras=extras)
     identity = data_identity(data, seconds=seconds, extras=Extras(said=extras.said, heard=size.name))
@@ -143,7 +159,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
             data=identity,
             world=world,
             execution=options.execution,
-            watchers=watchers,
+            watchers=watched(watchers, options.evaluation, evaluation),
         )
     if model is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
@@ -167,12 +183,34 @@ def _check_speech(size: Size, data: tuple[Source, ...], start: AudioLDM2 | None)
 
 
 def _recipe(size: Size, options: RunOptions, widths: Widths, *, goes_on: bool) -> AudioLdm2Recipe:
-    """The recipe as asked; of a model that is trained further the joint phase alone, of as many clips as asked."""
+    """The recipe as asked; of a model that is trained further the joint phase alone, of as many clips as asked.
+
+    How often samples are made does not change what is trained.
+    """
     recipe = size.recipe(widths, seed=options.seed)
     if options.clips is not None:
         share = recipe.total_clips / recipe.only("joint").total_clips if goes_on else 1
         recipe = size.recipe(widths, total_clips=round(options.clips * share), seed=options.seed)
+    if (every := options.evaluation.every_clips) is not None:
+        phases = [replace(one, training=replace(one.training, evaluate_every_clips=every)) for one in recipe.phases]
+        recipe = replace(recipe, phases=tuple(phases))
     return recipe.only("joint") if goes_on else recipe
+
+
+def _maker(frozen: Frozen, network: nn.Module) -> AudioLdm2Maker:
+    """Puts the parts of a model around a copy of its network, whose weights are laid out otherwise to make sounds."""
+    if not isinstance(network, AudioLdm2Network):
+        raise TypeError(f"the averaged network is a {type(network).__name__}, not an AudioLdm2Network")
+    scheduler = None if frozen.start is None else frozen.start.scheduler
+    return AudioLdm2Maker(
+        AudioLDM2(
+            deepcopy(network),
+            codec=frozen.codec,
+            encoders=frozen.encoders,
+            hearing=frozen.hearing,
+            scheduler=scheduler,
+        )
+    )
 
 
 def _sources(

@@ -23,6 +23,7 @@ from models.training.run_folder import ReportLog
 from pipelines.makers.manner import Manner
 from pipelines.recipes.audioldm2 import BASE, TINY, train_size
 from pipelines.recipes.options import RunOptions
+from pipelines.training.evaluation import EvaluationOptions
 from pipelines.verbs.generate import generate
 from pipelines.verbs.measure import measure
 from pipelines.verbs.train import Parts, train
@@ -95,6 +96,19 @@ def _variance(dataset: Dataset, row: dict) -> float:
         for name in ("latents", "std")
     )
     return float(mean.var() + np.square(std).mean())
+
+
+def test_sounds_are_made_meanwhile_and_change_nothing(trained: Dataset) -> None:
+    """In the last phase alone, where words are understood; clips of all phases are counted."""
+    folder = trained.folder("runs") / "sampled"
+    train_size(TINY, trained, folder, options(evaluation=EvaluationOptions(samples=2, every_clips=8)))
+    (made,) = (folder / "samples").iterdir()
+    assert made.name == "clips-000000040" and len(list(made.glob("*.wav"))) == 2
+    lines = [json.loads(line) for line in (folder / "joint" / "log.jsonl").read_text().splitlines()]
+    assert [line["samples"] for line in lines if "samples" in line] == [2.0]
+    for part in ("unet/diffusion_pytorch_model", "language_model/model"):
+        one, other = (trained.folder("runs") / run / "model" / f"{part}.safetensors" for run in ("run", "sampled"))
+        assert one.read_bytes() == other.read_bytes()
 
 
 def test_diffusers_makes_a_sound_of_a_run(trained: Dataset) -> None:
