@@ -8,6 +8,7 @@ from captioning.score import SCORES
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
+from curation.selections.judging import refuse_several
 
 _MADE = """
 SELECT caption.key AS clip_id, said.text,
@@ -134,15 +135,18 @@ def checked_rule(dataset: Dataset, rule: str) -> str:
     """The rule, if it can be asked of this dataset.
 
     Raises:
-        ArgumentError: It is no condition over candidates, or needs scores and none are there.
+        ArgumentError: It is no condition over candidates, more than one, or needs scores and none are there.
     """
     if not dataset.has_stage("score"):
         raise ArgumentError(
             f"--captions {rule!r} chooses by scores, and {dataset.path} has none; run `foundsound score` first"
         )
+    chosen = choose(candidates_sql(dataset), rule)
     try:
-        dataset.sql(f"SELECT * FROM ({choose(candidates_sql(dataset), rule)}) LIMIT 0")
-    except DatasetError as error:
+        with dataset.connect("") as connection:
+            refuse_several(connection, chosen, f"--captions {rule!r}")
+        dataset.sql(f"SELECT * FROM ({chosen}) LIMIT 0")
+    except (ArgumentError, DatasetError) as error:
         names = ", ".join(["text", "source", "captions", *(field.name for field in SCORES)])
         raise ArgumentError(
             f"--captions {rule!r} is no condition over {names}, nor one of {', '.join(RULES)}"

@@ -202,12 +202,14 @@ def judge(connection: duckdb.DuckDBPyConnection, dataset: Dataset, asked: Asked)
         conditions += [("RULE", one.name, one.condition()) for one in asked.without]
     texts = [text for _, _, text in conditions] + [asked.by or ""]
     joined = joined_sql(connection, dataset, asked.using, texts)
-    execute(connection, DESCRIBED.format(captions=asked.captions), f"the query for captions {asked.captions!r}")
+    what = f"the query for captions {asked.captions!r}"
+    refuse_several(connection, asked.captions, what)
+    execute(connection, DESCRIBED.format(captions=asked.captions), what)
     for _, name, text in conditions:
         what = f"rule {name}: the condition {text!r}" if name else f"the condition {text!r}"
-        execute(connection, f"EXPLAIN SELECT 1 FROM {joined} WHERE (\n{text}\n)", what)
+        execute_one(connection, f"EXPLAIN SELECT 1 FROM {joined} WHERE (\n{text}\n)", what)
     if asked.by is not None:
-        execute(connection, f"EXPLAIN SELECT (\n{asked.by}\n)::DOUBLE FROM {joined}", f"the rank {asked.by!r}")
+        execute_one(connection, f"EXPLAIN SELECT (\n{asked.by}\n)::DOUBLE FROM {joined}", f"the rank {asked.by!r}")
     cases = [
         _CONDITION.format(condition=text, reason=reason, by=quoted(name) if name else "NULL")
         for reason, name, text in conditions
@@ -269,3 +271,23 @@ def execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> Non
         connection.execute(query)
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.IOException) as error:
         raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error
+
+
+def execute_one(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:
+    """Run a query that a person wrote a part of, if that part does not end it and begin another."""
+    refuse_several(connection, query, what)
+    execute(connection, query, what)
+
+
+def refuse_several(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:
+    """Refuse what would be run as several queries: one of them might write files.
+
+    Raises:
+        ArgumentError: It would, or is no SQL.
+    """
+    try:
+        statements = len(connection.extract_statements(query))
+    except duckdb.ParserException as error:
+        raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error
+    if statements != 1:
+        raise ArgumentError(f"{what} is more than one expression")

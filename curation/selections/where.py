@@ -13,7 +13,7 @@ import duckdb
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.selections.judging import ALWAYS, DESCRIBED, divide_safely, execute, joined_sql
+from curation.selections.judging import ALWAYS, DESCRIBED, divide_safely, execute, execute_one, joined_sql
 from curation.views import quoted
 
 INTERRUPT_EVERY_S = 0.05
@@ -55,13 +55,7 @@ def clips_where(
         query = f"CREATE TEMP TABLE matching AS SELECT DISTINCT clips.clip_id FROM {joined} WHERE (\n{where}\n)"
         _confine(connection, dataset)
         try:
-            statements = len(connection.extract_statements(query))
-        except duckdb.ParserException as error:
-            raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error
-        if statements != 1:
-            raise ArgumentError(f"{what} is more than one expression")
-        try:
-            execute(connection, query, what)
+            execute_one(connection, query, what)
         except duckdb.PermissionException as error:
             raise ArgumentError(f"{what} reads what is outside of the dataset: {error}") from error
         matching = connection.sql("SELECT clip_id FROM matching ORDER BY clip_id").to_arrow_table()

@@ -368,5 +368,11 @@ def test_a_rule_chooses_by_scores_and_spares_people(dataset: Dataset) -> None:
     assert texts(None)["c"] == ["answer 1", "answer 2"]
     assert texts(checked_rule(dataset, "clean")) == {**texts(None), "c": ["answer 2"]}
     assert texts(checked_rule(dataset, "clap > 0.3"))["c"] == ["answer 2"]
-    with pytest.raises(ArgumentError, match="no condition over text, source"):
-        checked_rule(dataset, "loudness > 3")
+    stolen = dataset.path / "stolen"
+    for wrong in (
+        "loudness > 3",
+        f"true)); COPY (SELECT 1) TO '{stolen}'; SELECT * FROM (SELECT 1 WHERE (true",
+    ):
+        with pytest.raises(ArgumentError, match="no condition over text, source"):
+            checked_rule(dataset, wrong)
+    assert not stolen.exists()

@@ -139,6 +139,21 @@ def test_a_condition_that_is_not_sql_is_an_argument_error_that_quotes_it(made: M
     assert not (dataset.path / "selections").exists()
 
 
+@pytest.mark.parametrize("asked", ["where", "by", "captions_sql"])
+def test_what_a_person_asks_for_is_one_expression_and_writes_nothing(made: Made, tmp_path: Path, asked: str) -> None:
+    made.clip("v")
+    dataset, stolen = made.dataset(), tmp_path / "stolen"
+    tail = f"; COPY (SELECT 1) TO '{stolen}'; SELECT "
+    given: dict[str, Any] = {
+        "where": {"where": f"true){tail}(1"},
+        "by": {"choice": Choice(best_clips=1, by=f"1)::DOUBLE{tail}(1")},
+        "captions_sql": {"captions_sql": f"SELECT '' AS clip_id{tail}1"},
+    }[asked]
+    with pytest.raises(ArgumentError, match="more than one expression"):
+        select(dataset, name="s", **given)
+    assert not stolen.exists() and not (dataset.path / "selections").exists()
+
+
 def test_a_guard_refuses_what_overlaps_and_not_what_touches(made: Made) -> None:
     touching = made.clip("v", 0)
     inside = made.clip("v", 5_000)
