@@ -1,8 +1,8 @@
 """AudioToken's training step against a loop in the style of diffusers' examples, and `generate` against its pipeline.
 
-Every width is a quarter of Stable Diffusion 1.4's and of BEATs', pictures have 256 px, so that a CPU takes the parts of
-a step in about the published proportions; weights are random, and the same objects work for both. Times are CPU seconds
-of one thread, so that what else the machine does counts for little.
+Every width is a quarter of Stable Diffusion 1.4's and of BEATs', with heads as wide as there, and pictures have 256 px,
+so that a CPU takes the parts of a step in about the published proportions; weights are random, and the same objects
+work for both. Times are CPU seconds of one thread, so that what else the machine does counts for little.
 
 * Training: the peer does as `examples/textual_inversion/textual_inversion.py` and AudioToken's own `train.py` do: it
   encodes the pictures in the step, with all that is frozen needing no gradient. Ours takes stored latents. BEATs hears
@@ -62,7 +62,7 @@ def frozen_parts(width: int, side: int) -> tuple[TextToImage, Beats, Any]:
         sample_size=side,
         block_out_channels=(width, 2 * width, 4 * width, 4 * width),
         cross_attention_dim=text_width,
-        attention_head_dim=8,
+        attention_head_dim=round(8 * share),  # diffusers calls the number of heads so
         norm_num_groups=8,
     )
     vae_width = round(128 * share)

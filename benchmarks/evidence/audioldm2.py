@@ -74,11 +74,11 @@ class Plan:
     """
 
     classes: int = 50
-    diffusion_clips: int = 8_000
-    joint_clips: int = 2_400
+    diffusion_clips: int = 4_000
+    joint_clips: int = 1_200
     language_clips: int = 9_600
-    listener_clips: int = 3_200
-    draws: int = 16
+    listener_clips: int = 2_400
+    draws: int = 8
     made: int = 2
     steps: int = 20
     guidance: float = 2.5
