@@ -50,6 +50,16 @@ def test_a_batch_is_the_mean_of_its_clips():
     assert float(loss(made, wanted)) == pytest.approx(np.mean(alone), rel=1e-5)
 
 
+def test_a_little_noise_in_silence_is_no_large_error():
+    """-80 dB against silence: without a floor the error would be ten times that of missing a whole sound."""
+    settings = SpectralSettings(windows_samples=(256,), sample_rate_hz=16_000, is_weighted=False)
+    noise_BCT = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 1, 4_096), np.float32))
+    loss, silence_BCT = SpectralLoss(settings), torch.zeros(1, 1, 4_096)
+    logarithms = math.log(1e-4 * (3 / 8 * 256) ** 0.5 / 1e-4)
+    assert float(loss(1e-4 * noise_BCT, silence_BCT)) < 0.2 + logarithms
+    assert float(loss(silence_BCT, 0.1 * noise_BCT)) > 1
+
+
 def test_the_gradient_is_finite_where_all_is_silent():
     made = torch.zeros(1, 1, 512, requires_grad=True)
     SpectralLoss(PLAIN)(made, torch.zeros(1, 1, 512)).backward()

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from models.codecs.codec import load_codec
 from models.codecs.discriminator import DiscriminatorConfig
 from models.codecs.losses import SpectralSettings
-from models.codecs.mel import LogMelConfig
+from models.codecs.mel import LogMel, LogMelConfig
 from models.codecs.mel_training import (
     MelLossSettings,
     MelVae,
@@ -68,6 +68,21 @@ def gradients(losses):
         part: torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in of.parameters()])
         for part, of in (("vae", one.vae), ("vocoder", one.vocoder), ("judge", one.judge))
     }
+
+
+@pytest.mark.parametrize("width", [32, 256])
+def test_a_vocoder_begins_audible_whatever_its_width(width):
+    """Noise from -60 to 0 dB comes out well within full scale, and louder noise louder: gradients reach all of it."""
+    config = replace(mel_vae_tiny().networks, vocoder_width=width)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        vocoder = config.build_vocoder()
+    gain_B1 = torch.tensor([[0.001], [1.0]])
+    noise_BT = gain_B1 * torch.from_numpy(np.random.default_rng(0).standard_normal((2, 4_800), np.float32)) / 3
+    with torch.no_grad():
+        made_BT = vocoder(LogMel(config.mel)(noise_BT))
+    assert 0.003 < float(made_BT.std()) < 0.3
+    assert float((made_BT[0] - made_BT[1]).std()) > 0.003
 
 
 def test_each_part_gets_the_gradients_of_its_own_losses():

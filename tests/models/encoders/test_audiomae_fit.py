@@ -15,6 +15,7 @@ from models.encoders.audiomae_fit import (
     audiomae_base,
     audiomae_tiny,
     cut_patches,
+    level,
     train_audiomae,
 )
 from models.encoders.audiomae_network import AudioMaeConfig
@@ -169,6 +170,18 @@ def test_a_run_that_was_stopped_comes_to_the_same_bits_and_its_encoder_loads(tmp
     with pytest.raises(ValueError, match="drop --spread shards"):
         execution = Execution(spread="shards")
         train_audiomae(RECIPE, waves_at, folder=tmp_path / "x", data={}, world=ALONE, execution=execution)
+
+
+def test_vectors_are_levelled_and_say_the_same():
+    encoder, waves = network().encoder.eval().requires_grad_(False), [waves_at(0, range(4))["waves"][:, 0]]
+    mel_BFM = KaldiFbank(SIZE.fbank)(waves[0])
+    before_ND = encoder(mel_BFM).flatten(0, 1)
+    level(encoder, waves)
+    after_ND = encoder(mel_BFM).flatten(0, 1)
+    torch.testing.assert_close(after_ND.mean(0), torch.zeros(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(after_ND.std(0), torch.ones(16), atol=1e-3, rtol=0)
+    wanted_ND = (before_ND - before_ND.mean(0)) / before_ND.std(0)
+    torch.testing.assert_close(after_ND, wanted_ND, atol=1e-3, rtol=0)
 
 
 def test_recipes_are_built():
