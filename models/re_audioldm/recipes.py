@@ -106,7 +106,7 @@ def re_audioldm_tiny(
     widths: Widths,
     retrieval: Retrieval = "audio+text",
     neighbours: int = 3,
-    total_clips: int = 4_000,
+    total_clips: int = 8_000,
     seed: int = 0,
 ) -> ReAudioLdmRecipe:
     """For a CPU core and minutes. All numbers are ours.
@@ -127,22 +127,22 @@ def re_audioldm_tiny(
             retrieval=retrieval,
             neighbours=neighbours,
             text_tokens=16,
-            width=48,
+            width=24,
             multiples=(1, 2),
             layers=1,
             head_channels=24,
-            norm_groups=16,
+            norm_groups=8,
         ),
         objective=ObjectiveSettings(schedule=DiscreteSchedule(target="v_prediction")),
         training=TrainSettings(
             seed=seed,
             total_clips=total_clips,
-            schedule=Schedule(peak=2e-3, warmup_clips=min(400, total_clips // 10), decay="cosine", floor=0.05),
-            ema=EmaSettings(halflife_clips=400, rampup_ratio=0.05),
-            report_every_clips=400,
-            save_every_clips=2_000,
+            schedule=Schedule(peak=2e-3, warmup_clips=min(800, total_clips // 10), decay="cosine", floor=0.05),
+            ema=EmaSettings(halflife_clips=800, rampup_ratio=0.05),
+            report_every_clips=800,
+            save_every_clips=4_000,
         ),
-        batch_clips=4,
+        batch_clips=16,
     )
 
 

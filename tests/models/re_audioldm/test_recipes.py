@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from models.codecs.mel_noise import MelNoise, MelNoiseConfig
 from models.codecs.mel_vae import MelVaeCodec
 from models.re_audioldm import ReAudioLDM
 from models.re_audioldm.objective import ObjectiveSettings
@@ -104,6 +105,8 @@ def test_widths_are_those_of_the_parts(frozen, tmp_path):
     mel = MelVaeCodec.from_pretrained(save_parts(tmp_path))
     of_mel = Widths.of(mel, replace(frozen.sources, listener=None, text=None).encoders())
     assert of_mel == Widths(latent_channels=2, latent_bins=16, said=16)
+    noise = Widths.of(MelNoise(MelNoiseConfig(bands=8)), frozen.sources.encoders())
+    assert noise == Widths(latent_channels=1, latent_bins=8, said=16, heard=8, text=8)
 
 
 def test_the_paper_s_recipes_say_what_the_paper_says():
@@ -117,6 +120,6 @@ def test_the_paper_s_recipes_say_what_the_paper_says():
 def test_a_network_narrower_than_its_latents_predicts_no_noise():
     tiny = re_audioldm_tiny(widths=Widths(latent_channels=96, latent_bins=1, said=16, heard=8, text=8))
     assert tiny.objective.schedule.target == "v_prediction"
-    with pytest.raises(ValueError, match="width 48 cannot pass the noise of 96 latent channels"):
+    with pytest.raises(ValueError, match="width 24 cannot pass the noise of 96 latent channels"):
         replace(tiny, objective=ObjectiveSettings())
     assert re_audioldm_small().objective.schedule.target == "epsilon"
