@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.audiox.conditioning import TextEncoder
 from models.audiox.encoder_source import EncoderSource
@@ -134,6 +134,8 @@ def streams_of(
 ) -> Streams:
     """Streams of tokens, each begun by the one that stands for nothing, then neighbour by neighbour.
 
+    Captions are filled up, hidden, so that all batches have one length: a compiled network is compiled once.
+
     Args:
         conditions: B of them.
         nothing_heard_H: First token of the stream of sounds; None: there is no such stream.
@@ -151,7 +153,8 @@ def streams_of(
     if nothing_said_T is not None:
         text_BKNT, shown = conditions.text_BKNT, None
         if text_BKNT is not None and conditions.text_lengths_BK is not None and has_BK is not None:
-            text_BKNT = text_BKNT[:, :, :text_tokens]
+            missing = max(0, text_tokens - text_BKNT.shape[2])
+            text_BKNT = nn.functional.pad(text_BKNT[:, :, :text_tokens], (0, 0, 0, missing))
             place_N = torch.arange(text_BKNT.shape[2], device=text_BKNT.device)
             is_real_BKN = place_N < conditions.text_lengths_BK[:, :, None]
             shown = text_BKNT, is_real_BKN & has_BK[:, :, None]

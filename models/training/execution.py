@@ -59,12 +59,18 @@ def blocks_of(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def prepare_blocks(network: nn.Module, execution: Execution) -> None:
-    """Has the blocks recomputed and compiled as asked, in place; names in the state stay as they are."""
-    for block in blocks_of(network):
+    """Has the blocks recomputed and compiled as asked, in place; names in the state stay as they are.
+
+    Blocks of one kind are compiled for sizes that vary once one does. A UNet's, of several kinds, are compiled for the
+    sizes that come: there two blocks of a kind differ in all of them, and Inductor fails on strides that nobody knows.
+    """
+    blocks = list(blocks_of(network))
+    dynamic = None if len({type(block) for block in blocks}) == 1 else False
+    for block in blocks:
         if execution.recompute != "none":
             block.forward = _recomputed(block.forward, selective=execution.recompute == "selective")
         if execution.compile:
-            block.compile(fullgraph=True)
+            block.compile(fullgraph=True, dynamic=dynamic)
 
 
 def _recomputed(forward: Callable[..., Any], *, selective: bool) -> Callable[..., Any]:

@@ -26,6 +26,12 @@ def test_a_stream_begins_with_what_stands_for_nothing_and_goes_on_neighbour_by_n
     assert text.mask_BL.int().tolist() == lengths, "a caption of four tokens is cut at three"
 
 
+def test_streams_of_captions_have_one_length_however_short_they_are():
+    nothing = torch.zeros(8)
+    short = streams_of(Conditions.of_neighbours(torch.ones(1, 16), [[neighbour(1.0)]]), nothing, nothing, 5).text
+    assert short.tokens_BLC.shape == (1, 1 + 5, 8) and short.mask_BL.int().tolist() == [[1, 1, 1, 0, 0, 0]]
+
+
 def test_what_was_found_for_each_prompt_is_laid_side_by_side():
     given = Conditions.of_neighbours(torch.ones(3, 16), [[neighbour(1.0), neighbour(2.0, 4)], [], [neighbour(3.0, 1)]])
     assert given.has_BK.tolist() == [[True, True], [False, False], [True, False]]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.training.execution import Execution, blocks_of
+from models.training.execution import Execution, blocks_of, prepare_blocks
 from models.training.flops import flops_a_clip
 from models.training.loop import Watchers, train
 from models.training.optimizers import OptimizerSettings, optimizers_of
@@ -70,6 +70,18 @@ def test_recomputing_changes_nothing(tmp_path, recompute):
 def test_compiled_blocks_come_to_the_same(tmp_path):
     execution = Execution(compile=True, recompute="selective")
     assert_close(weights(tmp_path / "compiled", execution), weights(tmp_path / "eager"), 1e-5)
+
+
+def test_sizes_of_blocks_of_several_kinds_are_not_taken_for_ones_that_vary(monkeypatch):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda block, **how: asked.append(how))
+    network = make_blocks()
+    prepare_blocks(network, Execution(compile=True))
+    assert {one["dynamic"] for one in asked} == {None}
+    network.blocks.append(nn.Identity())
+    asked.clear()
+    prepare_blocks(network, Execution(compile=True))
+    assert {one["dynamic"] for one in asked} == {False}
 
 
 def test_blocks_are_found_wherever_they_are():
