@@ -62,6 +62,16 @@ def show(result: Any, as_json: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is not tried again at the end
 
 
+def _told_of_storage(error: OSError) -> str | None:
+    """What is said of an error that is the storage's and no bug: it is full, or may not be read or written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the disk is full{where}; free some space and run the same command again"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
+        return f"{error.filename}: {error.strerror}; change the rights, or work on a copy where you may write"
+    return None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb.
 
@@ -87,10 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"foundsound: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        told = _told_of_storage(error)
+        if told is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        print(f"foundsound: the disk is full{where}; free some space and run the same command again", file=sys.stderr)
+        print(f"foundsound: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("foundsound: stopped; the same command goes on from here", file=sys.stderr)

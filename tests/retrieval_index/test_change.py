@@ -1,6 +1,7 @@
 """An index that was changed equals one that was built anew, recall is measured on data on which defaults fail, and a
 kill at any moment leaves the index as it was or as it is to be."""
 
+import errno
 import json
 import os
 import shutil
@@ -18,7 +19,7 @@ from curation.errors import ArgumentError, DatasetError
 from retrieval_index import change
 from retrieval_index.embedder import Vectors
 from retrieval_index.index import Index
-from retrieval_index.manifest import MANIFEST_FILE, ROWS
+from retrieval_index.manifest import MANIFEST_FILE, ROWS, write_vectors
 from retrieval_index.recall import TARGET_RECALL, Questions
 from retrieval_index.structure import (
     EXACT_WINDOWS,
@@ -364,3 +365,12 @@ def test_a_manifest_without_its_files_is_refused(tmp_path: Path) -> None:
     (folder / json.loads((folder / MANIFEST_FILE).read_text())["files"]["rows"]["name"]).unlink()
     with pytest.raises(DatasetError, match=r"rows-.*\.arrow is missing"):
         opened(folder)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_vectors_for_which_there_is_no_room_are_not_written_by_half() -> None:
+    structure = Structure.empty("flat", 2, np.eye(2, dtype=np.float32))
+    structure.add(np.eye(2, dtype=np.float32))
+    with pytest.raises(OSError) as caught:
+        write_vectors(structure.index, "/dev/full")
+    assert caught.value.errno == errno.ENOSPC
