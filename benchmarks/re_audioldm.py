@@ -194,7 +194,7 @@ def peer(
 
     def loss_of() -> Tensor:
         latents_BZFW, conditions = again()
-        streams = streams_of(conditions, network.nothing_heard_H, network.nothing_said_T, network.config.text_tokens)
+        streams = streams_of(conditions, network.nothing_heard_H, network.nothing_text_T, network.config.text_tokens)
         if streams.heard is None or streams.text is None:
             raise ValueError("the peer reads neighbours")
         found = unet(

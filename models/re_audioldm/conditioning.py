@@ -130,7 +130,7 @@ class Streams:
 
 
 def streams_of(
-    conditions: Conditions, nothing_heard_H: Tensor | None, nothing_said_T: Tensor | None, text_tokens: int
+    conditions: Conditions, nothing_heard_H: Tensor | None, nothing_text_T: Tensor | None, text_tokens: int
 ) -> Streams:
     """Streams of tokens, each begun by the one that stands for nothing, then neighbour by neighbour.
 
@@ -139,7 +139,7 @@ def streams_of(
     Args:
         conditions: B of them.
         nothing_heard_H: First token of the stream of sounds; None: there is no such stream.
-        nothing_said_T: Likewise of captions.
+        nothing_text_T: Likewise of captions.
         text_tokens: Tokens that are read of a caption.
     """
     heard = text = None
@@ -150,7 +150,7 @@ def streams_of(
         if heard_BKLH is not None and has_BK is not None:
             shown = heard_BKLH, has_BK[:, :, None].expand(heard_BKLH.shape[:3])
         heard = _begun(nothing_heard_H, len(conditions.said_BS), shown)
-    if nothing_said_T is not None:
+    if nothing_text_T is not None:
         text_BKNT, shown = conditions.text_BKNT, None
         if text_BKNT is not None and conditions.text_lengths_BK is not None and has_BK is not None:
             missing = max(0, text_tokens - text_BKNT.shape[2])
@@ -158,7 +158,7 @@ def streams_of(
             place_N = torch.arange(text_BKNT.shape[2], device=text_BKNT.device)
             is_real_BKN = place_N < conditions.text_lengths_BK[:, :, None]
             shown = text_BKNT, is_real_BKN & has_BK[:, :, None]
-        text = _begun(nothing_said_T, len(conditions.said_BS), shown)
+        text = _begun(nothing_text_T, len(conditions.said_BS), shown)
     return Streams(heard=heard, text=text)
 
 

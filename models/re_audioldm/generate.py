@@ -13,10 +13,10 @@ Legend: B sounds, C channels, R samples, F latent frames, D latent channels.
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -192,7 +192,9 @@ class ReAudioLDM:
         if at_once is not None and at_once < 1:
             raise ValueError(f"at_once is {at_once}: it must be at least 1")
 
-    def _denoised(self, noise_BFD: Tensor, conditions: Conditions, steps: int, guidance: float, tell: Any) -> Tensor:
+    def _denoised(
+        self, noise_BFD: Tensor, conditions: Conditions, steps: int, guidance: float, tell: Callable[[int], None]
+    ) -> Tensor:
         """From noise to latents by DDIM: Song et al. 2020, arXiv 2010.02502, with eta 0."""
         from diffusers import DDIMScheduler
 

@@ -100,7 +100,7 @@ class ReAudioLdmNetwork(nn.Module):
         self.scale = LatentScale(config.latent_channels * config.latent_bins)
         self.unet = _unet(config)
         self.nothing_heard_H = nn.Parameter(torch.randn(config.heard_width)) if config.reads_sound else None
-        self.nothing_said_T = nn.Parameter(torch.randn(config.text_width)) if config.reads_text else None
+        self.nothing_text_T = nn.Parameter(torch.randn(config.text_width)) if config.reads_text else None
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -128,7 +128,7 @@ class ReAudioLdmNetwork(nn.Module):
                 f"{config.latent_bins}"
             )
         z_BZFW = z_BFD.reshape(*z_BFD.shape[:2], config.latent_channels, config.latent_bins).transpose(1, 2)
-        streams = streams_of(conditions, self.nothing_heard_H, self.nothing_said_T, config.text_tokens)
+        streams = streams_of(conditions, self.nothing_heard_H, self.nothing_text_T, config.text_tokens)
         (noise_BZFW,) = self.unet(
             z_BZFW.contiguous(),
             level_B,
