@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.evidence.audiox_masking import WorldPlan, world_table
-from benchmarks.evidence.audiox_real import RealPlan, real_tables, trained
+from benchmarks.evidence.audiox_real import RealPlan, dataset_of, real_tables
 from benchmarks.evidence.audiox_runs import RunsPlan, killed_row, shared_row
 from benchmarks.evidence.shown import Row, keep, lines_of
 
@@ -34,7 +34,7 @@ def _world(folder: Path, seeds: tuple[int, ...]) -> Tables:
 
 
 def _runs(folder: Path, seeds: tuple[int, ...]) -> Tables:
-    dataset, _ = trained(REAL, folder / "esc50")
+    dataset = dataset_of(REAL, folder / "esc50")
     return {"runs": [killed_row(RUNS, dataset.path), shared_row(RUNS, dataset.path)]}
 
 

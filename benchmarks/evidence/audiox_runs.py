@@ -36,7 +36,7 @@ class RunsPlan:
     recipe: str = "audiox-small"
     seconds: float = 0.5
     killed_clips: int = 4_800
-    shared_clips: int = 320
+    shared_clips: int = 1_600
 
 
 def curve_of(run: Path) -> list[list[float]]:
