@@ -102,8 +102,8 @@ def ingest(
         progress: Is told how many rows have been read since it was told last.
 
     Raises:
-        ArgumentError: The file is empty, not UTF-8 or has another layout, an argument does not fit the kind, or the
-            name is taken by another list. The dataset is then as it was.
+        ArgumentError: The file is empty, not UTF-8 or has another layout, no row of it is understood, an argument does
+            not fit the kind, or the name is taken by another list. The dataset is then as it was.
         LockedError: Another process is ingesting into this dataset.
     """
     given = {"split": split, "media_root": media_root, "labels_file": labels_file}
@@ -217,6 +217,11 @@ def _read_into(
             rows = writer.accepted + writer.rejected + writer.denied
             if rows == 0:
                 raise ArgumentError(f"{source.path} holds no rows")
+            if (first := writer.first_reject) is not None and rows == writer.rejected:
+                raise ArgumentError(
+                    f"none of the {rows:,} rows of {source.path} can be understood as this kind of list; line "
+                    f"{first.line}: {first.reason}"
+                )
             _refuse_other_roots(dataset, named)
             new_videos = _append_videos(dataset, named)
             new_clips = _append_clips(dataset, named)

@@ -56,6 +56,7 @@ class ListWriter:
         progress: Callable[[int], None] | None = None,
     ) -> None:
         self.accepted = self.rejected = self.denied = 0
+        self.first_reject: Reject | None = None
         self._dataset, self._name, self._root, self._segment_ms = dataset, name, root, segment_ms
         self._denied = denied(dataset.path)
         self._named = pq.ParquetWriter(named, NAMED, compression="zstd")
@@ -81,6 +82,7 @@ class ListWriter:
         self._write(rows_to_table(annotations, ANNOTATIONS), rows_to_table(spans, NAMED))
         self._dataset.append("rejects", ({"list": self._name, **asdict(reject)} for reject in rejects))
         self.rejected += len(rejects)
+        self.first_reject = self.first_reject or next(iter(rejects), None)
         self._tell(len(read))
 
     def take(self, sure: pa.Table) -> None:

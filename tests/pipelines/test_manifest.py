@@ -25,3 +25,12 @@ def test_a_second_list_that_cannot_be_read_leaves_the_first(tmp_path: Path) -> N
     with pytest.raises(ArgumentError):
         manifest("table", bad, out=tmp_path / "dataset")
     assert manifest("table", good, out=tmp_path / "dataset").report.already
+
+
+def test_a_list_of_another_kind_is_refused_and_keeps_no_name(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_text("audiocap_id,youtube_id,start_time,caption\n1,abcdefghijk,30,A dog barks\n")
+    with pytest.raises(ArgumentError, match=r"none of the 2 rows of .* line 1: start 'youtube_id' is not a number"):
+        manifest("vggsound", file, out=tmp_path / "dataset", name="mine")
+    assert not (tmp_path / "dataset").exists()
+    assert manifest("audiocaps", file, out=tmp_path / "dataset", name="mine").report.accepted == 1
