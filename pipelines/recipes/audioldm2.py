@@ -29,6 +29,7 @@ from models.audioldm2.recipes import (
     AudioLdm2Recipe,
     Frozen,
     Widths,
+    solver_settings,
     train_audioldm2,
 )
 from models.audioldm2.saved import model_in
@@ -140,7 +141,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
             folder=folder,
             source=data[0],
             making=Making(seconds=seconds, guidance=SYSTEM.usual.guidance, seed=options.seed),
-            maker_of=partial(_maker, frozen),
+            maker_of=partial(_maker, recipe, frozen),
         )
     encoding, extras = _encoding(size, parts), _extras(size, data, parts.clap, world)
     samples = latent_samples(data, encoding, seconds=[seconds], world=world, extras=extras)
@@ -197,18 +198,17 @@ def _recipe(size: Size, options: RunOptions, widths: Widths, *, goes_on: bool) -
     return recipe.only("joint") if goes_on else recipe
 
 
-def _maker(frozen: Frozen, network: nn.Module) -> AudioLdm2Maker:
+def _maker(recipe: AudioLdm2Recipe, frozen: Frozen, network: nn.Module) -> AudioLdm2Maker:
     """Puts the parts of a model around a copy of its network, whose weights are laid out otherwise to make sounds."""
     if not isinstance(network, AudioLdm2Network):
         raise TypeError(f"the averaged network is a {type(network).__name__}, not an AudioLdm2Network")
-    scheduler = None if frozen.start is None else frozen.start.scheduler
     return AudioLdm2Maker(
         AudioLDM2(
             deepcopy(network),
             codec=frozen.codec,
             encoders=frozen.encoders,
             hearing=frozen.hearing,
-            scheduler=scheduler,
+            scheduler=solver_settings(recipe, frozen),
         )
     )
 

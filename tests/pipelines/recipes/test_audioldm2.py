@@ -81,6 +81,7 @@ def test_a_run_goes_through_its_phases_and_encodes_all_once(trained: Dataset) ->
     language = model.network.language.config
     # 1.28 s are 8 by 8 patches: one vector, as wide as the listener.
     assert (language.vectors, language.width, model.hearing.window_s) == (1, 16, 1.28)
+    assert model.scheduler["prediction_type"] == "v_prediction"
     (row,) = trained.sql("SELECT DISTINCT window_s, tokens, token_channels FROM encode_sound").to_pylist()
     assert tuple(row.values()) == (1.28, 1, 16)
     variance = np.mean([_variance(trained, row) for row in trained.sql("SELECT * FROM encode").to_pylist()])
