@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from benchmarks.evidence.codec_ceiling import through_codec
 from benchmarks.evidence.esc50 import labels_of, make_dataset, of_classes, recordings, sounds_folder, widest_classes
@@ -23,7 +23,6 @@ from curation.selections.selection import read_rows
 from models.audiox.masking import ConditionDrop, SpanMask, default_masking
 from models.audiox.recipes import AudioXRecipe, audiox_small
 from models.audiox.tasks import TaskMix
-from models.diffusion.times import TimeDraw
 from pipelines.evaluations.made_sounds import Making, make_sounds
 from pipelines.evaluations.sound_sets import real_set
 from pipelines.evaluations.sounds import sounds
@@ -51,8 +50,6 @@ class RealPlan:
         batch_clips: Clips in a batch.
         peak: Learning rate after the warm-up.
         whole: How many of the prompts of sound are shown whole, as `generate --audio` shows them.
-        times: How times are drawn. Uniform, as quiet parts are told from noise at the last times alone, of which the
-            logit-normal of `audiox-small` draws next to none: with it what is made hisses.
     """
 
     classes: int = 10
@@ -65,7 +62,6 @@ class RealPlan:
     batch_clips: int = 8
     peak: float = 3e-3
     whole: float = 0.5
-    times: Literal["uniform", "logit_normal"] = "uniform"
 
     def recipe(self, **sizes: Any) -> AudioXRecipe:
         """What is trained: `audiox-small` but for what is said here."""
@@ -76,7 +72,6 @@ class RealPlan:
             network=replace(plain.network, width=self.width, depth=self.depth, context_width=self.width),
             objective=replace(
                 plain.objective,
-                times=TimeDraw(kind=self.times),
                 masking=replace(default_masking(), audio=prompts),
                 drop=ConditionDrop(text=0.2),
                 tasks=TaskMix(weights={"text": 0.6, "audio": 0.4}),
