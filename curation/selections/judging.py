@@ -202,6 +202,7 @@ def judge(connection: duckdb.DuckDBPyConnection, dataset: Dataset, asked: Asked)
         conditions += [("RULE", one.name, one.condition()) for one in asked.without]
     texts = [text for _, _, text in conditions] + [asked.by or ""]
     joined = joined_sql(connection, dataset, asked.using, texts)
+    confine(connection, dataset)
     what = f"the query for captions {asked.captions!r}"
     refuse_several(connection, asked.captions, what)
     execute(connection, DESCRIBED.format(captions=asked.captions), what)
@@ -265,10 +266,20 @@ def divide_safely(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("SET ieee_floating_point_ops = false; SET error_on_division_by_zero = false")
 
 
+def confine(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
+    """Let the connection read the dataset, spill where it did, and nothing else."""
+    spill = connection.sql("SELECT current_setting('temp_directory')").fetchall()[0][0]
+    places = ", ".join(quoted(f"{place}/") for place in (dataset.path, spill))
+    connection.execute(f"SET allowed_directories = [{places}]; SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
 def execute(connection: duckdb.DuckDBPyConnection, query: str, what: str) -> None:
     """Run a query that a person wrote a part of."""
     try:
         connection.execute(query)
+    except duckdb.PermissionException as error:
+        raise ArgumentError(f"{what} reads what is outside of the dataset: {error}") from error
     except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError, duckdb.IOException) as error:
         raise ArgumentError(f"{what} is refused by DuckDB: {error}") from error
 

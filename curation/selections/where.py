@@ -13,8 +13,7 @@ import duckdb
 from curation.annotated import HUMAN_CAPTIONS
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from curation.selections.judging import ALWAYS, DESCRIBED, divide_safely, execute, execute_one, joined_sql
-from curation.views import quoted
+from curation.selections.judging import ALWAYS, DESCRIBED, confine, divide_safely, execute, execute_one, joined_sql
 
 INTERRUPT_EVERY_S = 0.05
 """A query that is over its time is told so again and again, since one that is between two steps does not hear it."""
@@ -53,11 +52,8 @@ def clips_where(
         execute(connection, DESCRIBED.format(captions=captions_sql or HUMAN_CAPTIONS), "the query for captions")
         joined = joined_sql(connection, dataset, using or {}, [where])
         query = f"CREATE TEMP TABLE matching AS SELECT DISTINCT clips.clip_id FROM {joined} WHERE (\n{where}\n)"
-        _confine(connection, dataset)
-        try:
-            execute_one(connection, query, what)
-        except duckdb.PermissionException as error:
-            raise ArgumentError(f"{what} reads what is outside of the dataset: {error}") from error
+        confine(connection, dataset)
+        execute_one(connection, query, what)
         matching = connection.sql("SELECT clip_id FROM matching ORDER BY clip_id").to_arrow_table()
         clip_ids: list[str] = matching["clip_id"].to_pylist()
         return clip_ids
@@ -85,11 +81,3 @@ def _cut_off(connection: duckdb.DuckDBPyConnection, what: str, limit_s: float | 
     finally:
         done.set()
         watcher.join()
-
-
-def _confine(connection: duckdb.DuckDBPyConnection, dataset: Dataset) -> None:
-    """Let the connection read the dataset, spill where it did, and nothing else."""
-    spill = connection.sql("SELECT current_setting('temp_directory')").fetchall()[0][0]
-    places = ", ".join(quoted(f"{place}/") for place in (dataset.path, spill))
-    connection.execute(f"SET allowed_directories = [{places}]; SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")

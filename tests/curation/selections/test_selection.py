@@ -154,6 +154,22 @@ def test_what_a_person_asks_for_is_one_expression_and_writes_nothing(made: Made,
     assert not stolen.exists() and not (dataset.path / "selections").exists()
 
 
+@pytest.mark.parametrize("asked", ["where", "by", "captions_sql"])
+def test_what_a_person_asks_for_reads_nothing_outside_of_the_dataset(made: Made, tmp_path: Path, asked: str) -> None:
+    made.clip("v")
+    dataset, secret = made.dataset(), tmp_path.parent / f"{tmp_path.name}-secret.txt"
+    secret.write_text("told to nobody")
+    read = f"(SELECT content FROM read_text('{secret}'))"
+    given: dict[str, Any] = {
+        "where": {"where": f"{read} LIKE 'told%'"},
+        "by": {"choice": Choice(best_clips=1, by=f"length({read})")},
+        "captions_sql": {"captions_sql": f"SELECT clip_id, {read} AS text, 'human:x' AS source FROM clips"},
+    }[asked]
+    with pytest.raises(ArgumentError, match="outside of the dataset"):
+        select(dataset, name="s", **given)
+    assert not (dataset.path / "selections").exists()
+
+
 def test_a_guard_refuses_what_overlaps_and_not_what_touches(made: Made) -> None:
     touching = made.clip("v", 0)
     inside = made.clip("v", 5_000)
