@@ -13,7 +13,7 @@ from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
 from curation.duplicates.found import found_path, read_found
 from curation.errors import ArgumentError
-from curation.selections.selection import Choice, SelectionReport, read_report, select
+from curation.selections.selection import Choice, SelectionReport, read_report, select, selection_path
 from curation.views import quoted
 from retrieval_index.embed import INPUT_OF_PICTURE
 from retrieval_index.embedder import Vectors
@@ -149,21 +149,28 @@ def _groups(dataset: Dataset, clip_ids: list[str]) -> dict[str, str]:
     return dict(zip(rows["clip_id"].to_pylist(), rows["group"].to_pylist(), strict=True))
 
 
+FOUND = "clips.clip_id IN ("
+"""Begins the condition of a selection that was made of what was found."""
+
+
 def select_clips(dataset: Dataset, index: Index, clip_ids: Sequence[str], name: str) -> SelectionReport:
     """Make a selection of clips that were found: the index's own selection, judged anew, of these clips only.
 
     Its split, guards, rules and duplicates are asked for again, so that nothing is in that they refuse now.
 
     Raises:
-        ArgumentError: Nothing was found, the index's selection is not there, or the name is the selection's own.
+        ArgumentError: Nothing was found, the index's selection is not there, or the name is that of a selection that
+            was not made of what was found.
     """
     source = index.manifest["source"].get("selection")
     if not clip_ids:
         raise ArgumentError(f"nothing was found, so there is nothing to make the selection {name!r} of")
     if source is None or name == source:
         raise ArgumentError(f"--select {name!r} would replace the selection of the index; give another name")
+    if selection_path(dataset, name).exists() and FOUND not in (read_report(dataset, name).settings["where"] or ""):
+        raise ArgumentError(f"--select {name!r} would replace a selection that `select` made; give another name")
     before = read_report(dataset, source).settings
-    condition = f"clips.clip_id IN ({', '.join(quoted(clip_id) for clip_id in clip_ids)})"
+    condition = f"{FOUND}{', '.join(quoted(clip_id) for clip_id in clip_ids)})"
     return select(
         dataset,
         name=name,

@@ -178,6 +178,11 @@ def test_what_was_found_becomes_a_selection(dataset: Path) -> None:
     assert {caption for texts in kept["captions"].to_pylist() for caption in texts} <= set(CAPTIONS.values())
     with pytest.raises(ArgumentError, match="would replace the selection of the index"):
         query(dataset, "a low hum", select="train")
+    assert query(dataset, "a low hum", k=1, select="hums").selection is not None, "what a query made, another may"
+    select(Dataset(dataset), name="own")
+    with pytest.raises(ArgumentError, match="would replace a selection that `select` made"):
+        query(dataset, "a low hum", select="own")
+    assert len(read_rows(Dataset(dataset), "own", kept_only=True)) > 2
     with pytest.raises(ArgumentError, match="nothing was found"):
         query(dataset, "a low hum", where="false", select="none")
 
