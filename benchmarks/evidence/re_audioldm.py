@@ -186,13 +186,13 @@ def mean_rows(found: Mapping[str, Sequence[Sequence[BucketScore]]]) -> list[Row]
     rows: list[Row] = []
     for kind, several in found.items():
         for of_bucket in [*zip(*several, strict=True), [one for result in several for one in result]]:
-            names = {one.bucket for one in of_bucket}
-            row: dict[str, object] = {"kind": kind, "in training": names.pop() if len(names) == 1 else "all"}
+            is_one = len({one.bucket for one in of_bucket}) == 1
+            row: dict[str, object] = {"kind": kind, "in training": of_bucket[0].bucket if is_one else "all"}
             row |= {"seeds": len(several), "sounds of each": sum(one.sounds for one in of_bucket) // len(several)}
             for name in ("right", "clap"):
                 weighed = [(getattr(one, name), one.sounds) for one in of_bucket]
                 row[name] = sum(value * sounds for value, sounds in weighed) / sum(sounds for _, sounds in weighed)
-                if len(names) == 1 and len(several) > 1:
+                if is_one and len(several) > 1:
                     row[f"{name}, least"], row[f"{name}, most"] = min(weighed)[0], max(weighed)[0]
             rows.append(row)
     return rows
