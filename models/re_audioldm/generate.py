@@ -30,7 +30,7 @@ from models.diffusion.solvers import OnStep
 from models.re_audioldm.conditioning import Conditions, EncoderSources, FrozenEncoders, Neighbour
 from models.re_audioldm.network import ReAudioLdmConfig, ReAudioLdmNetwork
 
-_FORMAT, _SYSTEM = "re_audioldm 1", "re_audioldm"
+_FORMAT, _SYSTEM = "re_audioldm 2", "re_audioldm"
 _WEIGHTS = "network.safetensors"
 
 
