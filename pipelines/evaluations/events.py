@@ -104,6 +104,8 @@ class EventMaking:
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ArgumentError(f"--seeds must be at least 1, not {self.seeds}")
+        if self.neighbours and self.index is None:  # said here, before real sounds are heard
+            raise ArgumentError("--neighbours are taken from an index: give --index DATASET/indexes/NAME")
 
     def of(self, run: Path) -> list[Making]:
         """How a run makes them, as its system usually does where nothing is said; one a seed."""

@@ -150,6 +150,8 @@ def test_a_plot_shows_this_run_others_and_real_sounds(asked: dict[str, Any]) -> 
 def test_what_cannot_be_asked_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match="--seeds must be at least 1, not 0"):
         EventMaking(seeds=0)
+    with pytest.raises(ArgumentError, match="--neighbours are taken from an index"):
+        EventMaking(neighbours=3)
     with pytest.raises(ArgumentError, match=r"give --embedder clap:WEIGHTS, not 'efficientat:x'"):
         ask(asked, embedder="efficientat:x")
     dataset = Dataset(Path(asked["data"]))
