@@ -71,7 +71,7 @@ class Making:
 
 def holds_model(folder: Path) -> bool:
     """Whether a folder is that of a model, or of a run with one."""
-    return model_in(folder, system_named(name_of(folder))) is not None
+    return folder.is_dir() and model_in(folder, system_named(name_of(folder))) is not None
 
 
 def make_sounds(run: Path, clips: Sequence[RealClip], making: Making, folder: Path) -> Path:

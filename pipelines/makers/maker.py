@@ -186,8 +186,10 @@ def name_of(run: Path) -> str:
     """Name of the system whose model a folder, or `model` in it, holds; AudioX where it does not say.
 
     Raises:
-        ArgumentError: It is of a system that is not known.
+        ArgumentError: There is no such folder, or it is of a system that is not known.
     """
+    if not run.is_dir():
+        raise ArgumentError(f"there is no folder {run}; give that of a run, or of a saved model")
     for place in (run / RUN_MODEL, run):
         files = (("config.json", "system"), ("foundsound.json", "system"), ("model_index.json", "_class_name"))
         for file, key in files:

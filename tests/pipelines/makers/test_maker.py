@@ -28,6 +28,11 @@ def test_a_run_is_known_by_its_model(tmp_path: Path) -> None:
         name_of(folder(tmp_path / "other", config={"system": "sorcery"}))
 
 
+def test_a_folder_that_is_not_there_is_of_no_system(tmp_path: Path) -> None:
+    with pytest.raises(ArgumentError, match=f"there is no folder {tmp_path / 'none'}"):
+        name_of(tmp_path / "none")
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_every_system_has_its_file(name: str) -> None:
     system = system_named(name)
