@@ -7,7 +7,7 @@ is not is the language of audio (LOA) of an AudioMAE that was trained on the sam
 on one core, latents are no autoencoder's but log-mel spectrograms, averaged over 160 ms and four bands, and what is
 made is judged there too: which class's mean is nearest, where means are those of held-out recordings. Asked are
 
-* how much noise is left unfound in recordings, by words alone, by words and the LOA that the language model says of
+* how far velocities are missed in recordings, by words alone, by words and the LOA that the language model says of
   them, by words and the true LOA (a bound, as it is heard in the recording itself), and by that of another recording;
 * how near what is said is to the true LOA of held-out recordings, beside the mean of all and of the class;
 * how many sounds made from words are of the class that was asked for.
@@ -33,9 +33,9 @@ from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders, emptied
 from models.audioldm2.generate import Conditions, Steps, denoised, scheduler_settings
 from models.audioldm2.language import LanguageConfig, Stream, Streams
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
-from models.audioldm2.objective import ObjectiveSettings, Phase, published_schedule
+from models.audioldm2.objective import ObjectiveSettings, Phase
 from models.audioldm2.phases import AudioLdm2Recipe, PhaseRecipe, train_phases
-from models.audioldm2.recipes import Widths
+from models.audioldm2.recipes import VELOCITIES, Widths
 from models.audiox.pretrained import T5TextTokens
 from models.codecs.mel import LogMel, LogMelConfig
 from models.encoders.audiomae import AudioMae
@@ -175,7 +175,7 @@ def recipe(plan: Plan, sounds: Sounds, encoders: FrozenEncoders, seed: int, *, b
         ),
         phases=tuple(
             PhaseRecipe(
-                objective=ObjectiveSettings(phase=phase),
+                objective=ObjectiveSettings(phase=phase, schedule=VELOCITIES),
                 training=TrainSettings(
                     seed=seed,
                     total_clips=count,
@@ -233,17 +233,17 @@ def told(network: AudioLdm2Network, streams: Streams) -> Conditions:
     return Conditions(network.language.spoken(streams), streams[TEXT])
 
 
-def noise_left(network: AudioLdm2Network, sounds: Sounds, conditions: Conditions, plan: Plan) -> float:
-    """Mean square of the noise that is not found, over levels; the same draws whichever network is asked."""
-    schedule, errors = published_schedule(), []
+def missed(network: AudioLdm2Network, sounds: Sounds, conditions: Conditions, plan: Plan) -> float:
+    """Mean square by which velocities are missed, over levels; the same draws whichever network is asked."""
+    errors = []
     for draw in range(plan.draws):
         rngs = sample_rngs(draw, 0, len(sounds.texts))
-        level_B = torch.tensor([schedule.draw(rng) for rng in rngs])
+        level_B = torch.tensor([VELOCITIES.draw(rng) for rng in rngs])
         noise = torch.from_numpy(np.stack([rng.standard_normal((FRAMES, BANDS), np.float32) for rng in rngs]))
         x_BFD = sounds.latents_NFD * network.latent_scale
-        z_BFD = schedule.noised(x_BFD, noise, level_B)
+        z_BFD = VELOCITIES.noised(x_BFD, noise, level_B)
         found = network.noise(z_BFD, level_B, conditions.loa_BLW, conditions.text)
-        errors.append(float((found - noise).square().mean()))
+        errors.append(float((found - VELOCITIES.wanted(x_BFD, noise, level_B)).square().mean()))
     return float(np.mean(errors))
 
 
@@ -257,7 +257,7 @@ def made_sounds(network: AudioLdm2Network, given: Data, plan: Plan, seed: int) -
     shape = (FRAMES, BANDS)
     drawn = [np.random.default_rng([seed, row]).standard_normal(shape, np.float32) for row in range(len(asked))]
     noise = torch.from_numpy(np.stack(drawn))
-    how = Steps(settings=scheduler_settings(published_schedule()), count=plan.steps, guidance=plan.guidance)
+    how = Steps(settings=scheduler_settings(VELOCITIES), count=plan.steps, guidance=plan.guidance)
     x_BFD = denoised(network, noise, told(network, streams), told(network, empty), how=how)
     return x_BFD / network.latent_scale, asked
 
@@ -298,8 +298,8 @@ def language_rows(networks: Mapping[int, AudioLdm2Network], given: Data) -> list
     ]
 
 
-def noise_rows(network: AudioLdm2Network, given: Data, plan: Plan, *, by_loa: bool) -> dict[str, dict[str, float]]:
-    """Noise left by what the network is told, of both splits."""
+def missed_rows(network: AudioLdm2Network, given: Data, plan: Plan, *, by_loa: bool) -> dict[str, dict[str, float]]:
+    """By how much velocities are missed with what the network is told, of both splits."""
     rows: dict[str, dict[str, float]] = {}
     for split, sounds in (("of training", given.trained), ("held out", given.held_out)):
         said = told(network, given.encoders.streams(sounds.texts))
@@ -312,7 +312,7 @@ def noise_rows(network: AudioLdm2Network, given: Data, plan: Plan, *, by_loa: bo
                 "words and the true LOA of another": Conditions(others_NLW, said.text),
             }
         for way, conditions in ways.items():
-            rows.setdefault(way, {})[split] = noise_left(network, sounds, conditions, plan)
+            rows.setdefault(way, {})[split] = missed(network, sounds, conditions, plan)
     return rows
 
 
@@ -327,7 +327,7 @@ def measured(plan: Plan, folder: Path, seeds: Sequence[int]) -> dict[str, list[R
             network = network_of(plan, given, folder, seed, by_loa=by_loa)
             if by_loa:
                 by_seed[seed] = network
-            found = noise_rows(network, given, plan, by_loa=by_loa)
+            found = missed_rows(network, given, plan, by_loa=by_loa)
             rows += [{"conditioned on": way, "seed": seed, **left} for way, left in found.items()]
             latents, asked = made_sounds(network, given, plan, seed)
             hits = right_of(right(latents, asked, held), len(asked))
@@ -335,7 +335,7 @@ def measured(plan: Plan, folder: Path, seeds: Sequence[int]) -> dict[str, list[R
     known = [place for place, label in enumerate(given.trained.labels) if label in held.labels]
     real = right(given.trained.latents_NFD[known], [given.trained.labels[place] for place in known], held)
     sounds.append({"made from": "real recordings", "of their class": right_of(real, len(known))})
-    return {"noise": rows, "language": language_rows(by_seed, given), "sounds": sounds}
+    return {"velocities": rows, "language": language_rows(by_seed, given), "sounds": sounds}
 
 
 def main() -> int:
