@@ -154,7 +154,8 @@ def _threads(process: int, count: int) -> ThreadPoolExecutor:
 def _side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that each compute by themselves, and the number of threads as it was when they are done.
 
-    MKL's transforms go by the number that was set last in any thread: two threads would each divide theirs in two.
+    MKL's transforms go by the number that was set last in any thread: two threads would each divide theirs in two. A
+    thread of the caller's own whose first use of torch falls in this time keeps to one.
     """
     allowed, pool = torch.get_num_threads(), _threads(os.getpid(), count)
     torch.set_num_threads(1)
@@ -231,7 +232,8 @@ class ClapMel(nn.Module):
                 "cut longer sounds into windows first"
             )
         if self.config.padding == "repeatpad":
-            wave_BT = wave_BT.repeat(1, window // length) if length <= window // 2 else wave_BT
+            repeats = window // length
+            wave_BT = wave_BT.repeat(1, repeats) if repeats > 1 else wave_BT
         elif self.config.padding == "repeat":
             wave_BT = wave_BT.repeat(1, window // length + 1)[:, :window]
         return nn.functional.pad(wave_BT, (0, window - wave_BT.shape[1])) if wave_BT.shape[1] < window else wave_BT
