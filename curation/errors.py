@@ -98,7 +98,10 @@ CODES: dict[Code, tuple[bool, str]] = {
     Code.TRUNCATED: (False, "fewer bytes or less sound arrived than the file or the server announced"),
     Code.UNKNOWN: (False, "the platform's or server's answer is none of those known here; the detail quotes it"),
     Code.DENIED: (True, "the video or its channel was taken down here: it stands on the deny list"),
-    Code.UNREADABLE: (True, "the media cannot be decoded, or their container is not on the list of allowed ones"),
+    Code.UNREADABLE: (
+        True,
+        "the media cannot be decoded, hold samples that are no numbers, or come in a container that is not allowed",
+    ),
     Code.NO_AUDIO: (True, "there is no sound stream"),
     Code.NO_VIDEO: (True, "there is no picture where one is required"),
     Code.TOO_SHORT: (True, "the media end before the clip does, by more than is allowed"),

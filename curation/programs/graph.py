@@ -23,12 +23,47 @@ channels in order under these names; mixing them would change the sound."""
 LONGEST_SIDE_PX = 4096
 """Bound of the long side, for pictures with an absurd shape. Source: ours, the widest that H.264 level 5.1 allows."""
 
+NOT_NUMBERS = ("lavfi.astats.Number of NaNs", "lavfi.astats.Number of Infs")
+"""What ffmpeg's `astats` calls its counts of samples that are no numbers, per frame and averaged over channels."""
+
+LEAST_COUNT = 1 / len(LAYOUTS)
+"""One such sample in one of 8 channels, averaged. ffmpeg's `greater` also holds for what is equal."""
+
+RESAMPLER_S = 0.005
+"""How far around a clip the resampler listens at most, s. Source: ours; 32 taps at 8 kHz are 4 ms."""
+
 SOUND_FILE, PICTURE_FILE = "sound.flac", "picture.mp4"
 
 
 def frame_rate(picture: PictureStream, max_frame_rate_hz: int) -> Fraction:
     """The rate at which a picture is cut: its own, or the bound where that is lower or its own is not known."""
     return min(picture.frame_rate or Fraction(max_frame_rate_hz), Fraction(max_frame_rate_hz))
+
+
+def may_lack_numbers(sound: SoundStream) -> bool:
+    """Whether a codec stores floating-point samples as they are, among which may be some that are no numbers."""
+    return sound.codec.startswith("pcm_f") or sound.codec == "wavpack"
+
+
+def numbers_output(media: Any, sound: SoundStream, preroll_ms: int, duration_ms: int | None) -> Any:
+    """A look at the decoded samples, before anything rounds or resamples them: prints frames with NaN or infinity.
+
+    Written by ffmpeg's `ametadata`, on standard output, as `lavfi.astats.Number of NaNs=0.5`; what is cut is not
+    touched.
+    """
+    span = {"start": f"{max(0.0, preroll_ms / 1000 - RESAMPLER_S):.3f}"}
+    if duration_ms is not None:
+        span["end"] = f"{(preroll_ms + duration_ms) / 1000 + RESAMPLER_S:.3f}"
+    counts = "Number_of_NaNs+Number_of_Infs"
+    stream = (
+        media[str(sound.index)]
+        .filter("atrim", **span)
+        .filter("astats", metadata=1, reset=1, measure_perchannel="none", measure_overall=counts)
+    )
+    where = {"function": "greater", "value": f"{LEAST_COUNT:g}", "file": "-"}
+    for key in NOT_NUMBERS:
+        stream = stream.filter("ametadata", mode="print", key=key, **where)
+    return ffmpeg.output(stream, "-", f="null")
 
 
 def sound_output(

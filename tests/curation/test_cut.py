@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from curation.cut import Cut, cut_clip
 from curation.errors import ClipError, Code
 from curation.keys import file_sha256
 from curation.media import MediaStore
+from curation.programs.ffmpeg import ffmpeg_path
+from curation.programs.graph import may_lack_numbers
+from curation.programs.probe import probe
 from curation.schema import fact_schema
 from curation.tables import rows_to_table
 
@@ -86,6 +90,40 @@ def test_a_lossy_cut_starts_with_the_right_sample_and_without_a_fade(name, codec
     assert int(np.argmax(correlation)) == 0
     first = slice(0, 960)  # 20 ms
     assert np.abs(found[first] - expected[first]).max() < 0.25 * 12_000
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("suffix", "subtype"), [(".wav", "FLOAT"), (".wav", "DOUBLE"), (".aiff", "FLOAT")])
+def test_samples_that_are_no_numbers_are_refused_and_the_clips_beside_them_cut(
+    number, suffix, subtype, tmp_path, cutter
+):
+    clean, broken = tmp_path / f"clean{suffix}", tmp_path / f"broken{suffix}"
+    sound = np.repeat(chirp_s16(3, 44_100) / 32_768, 2, axis=1)
+    soundfile.write(clean, sound, 44_100, subtype=subtype)
+    sound[44_100 + 11, 1] = number
+    soundfile.write(broken, sound, 44_100, subtype=subtype)
+    for start_ms, duration_ms in [(0, None), (500, 1000), (1000, 500)]:
+        with pytest.raises(ClipError, match=r"UNREADABLE: the sound \(pcm_f.*\) has samples that are no numbers"):
+            cutter(broken, start_ms, duration_ms)
+    for start_ms, duration_ms in [(0, 900), (1100, 1000), (1100, None)]:
+        (cut, *_), (expected, *_) = (cutter(path, start_ms, duration_ms) for path in (broken, clean))
+        assert np.array_equal(cut, expected)
+
+
+def test_only_codecs_of_floating_point_samples_are_looked_through_for_numbers(encode):
+    sound = chirp_s16(1)
+    wanted = {"pcm_f32le": True, "pcm_f64le": True, "wavpack": True, "pcm_s16le": False, "flac": False, "aac": False}
+    streams = [probe(encode(f"{codec}.mkv", sound, codecs=f"-c:a {codec}")).sound for codec in wanted]
+    assert {stream.codec: may_lack_numbers(stream) for stream in streams} == wanted
+
+
+def test_a_wavpack_with_an_infinite_sample_is_refused(tmp_path, cutter):
+    sound = chirp_s16(1)[:, 0] / 32_768
+    sound[24_000] = np.inf
+    soundfile.write(tmp_path / "a.wav", sound, RATE_HZ, subtype="FLOAT")
+    command = [ffmpeg_path(), "-v", "error", "-i", str(tmp_path / "a.wav"), str(tmp_path / "a.wv")]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert code_of(cutter, tmp_path / "a.wv") == Code.UNREADABLE
 
 
 def click_and_flash(times_s: list[float], seconds: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
