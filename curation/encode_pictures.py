@@ -7,19 +7,21 @@ below `latents/`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from curation.blobs import BlobReader, BlobRef, BlobWriter
+from curation.answers import answers
+from curation.blobs import BlobReader, BlobWriter
 from curation.dataset import Dataset
 from curation.encode import read_frames, small_latents
 from curation.errors import ArgumentError, DatasetError
 from curation.media import MediaStore
 from curation.names import plain_name
-from curation.places import numbers
+from curation.places import Places, numbers
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
 from curation.storage import Root
@@ -118,14 +120,6 @@ class EncodePictures(Stage):
         return Outcome(key=row["key"], values=values)
 
 
-_STORED = """
-SELECT made.* FROM clip LEFT JOIN (
-    SELECT encode_pictures.* FROM encode_pictures JOIN cut
-        ON cut.key = encode_pictures.key AND encode_pictures.input = cut.video_sha256
-    WHERE encode_pictures.label = $label AND encode_pictures.state = 'done'
-) AS made USING (key) ORDER BY clip.number"""
-
-
 class StoredPictures:
     """What the stage wrote of some clips, by number; any thread may read.
 
@@ -138,9 +132,9 @@ class StoredPictures:
     """
 
     def __init__(self, reader: BlobReader, table: pa.Table) -> None:
-        self._reader = reader
-        self._blobs = table["blob"].to_pylist()
-        self._offset, self.pictures = numbers(table["moments_offset_bytes"]), numbers(table["pictures"])
+        self._places = Places(reader, table["blob"], table["moments_offset_bytes"])
+        self.pictures = numbers(table["pictures"])
+        """How many each clip has."""
         kinds = table.group_by(["picture_rate_hz", "latent_channels", "latent_side"]).aggregate([]).to_pylist()
         if len(kinds) != 1:
             raise DatasetError(f"latents of pictures are of several kinds: {kinds}")
@@ -160,17 +154,8 @@ class StoredPictures:
         Raises:
             ArgumentError: They were not encoded, or not of some clip.
         """
-        if called not in dataset.current_facts("encode_pictures"):
-            raise ArgumentError(f"{dataset.path} has no latents {called!r} of pictures; train AudioToken on it first")
-        with dataset.connect() as connection:
-            connection.register("clip", pa.table({"key": list(keys), "number": np.arange(len(keys))}))
-            table = connection.sql(_STORED, params={"label": called}).to_arrow_table()
-        missing = [key for key, blob in zip(keys, table["blob"].to_pylist(), strict=True) if blob is None]
-        if missing:
-            raise ArgumentError(
-                f"{len(missing)} of {len(keys)} clips of {dataset.path} have no latents {called!r} of their pictures, "
-                f"{missing[0]} among them; without --raw the recipe encodes them"
-            )
+        line = "train AudioToken on it without --raw, which encodes them"
+        table = answers(dataset, "encode_pictures", called, pa.array(keys), kind="latents", of="pictures", line=line)
         return cls(BlobReader(dataset.root("latents")), table)
 
     def read(self, clip: int, picture: int) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +166,5 @@ class StoredPictures:
         """
         if not 0 <= picture < self.pictures[clip]:
             raise IndexError(f"picture {picture} of {self.pictures[clip]}")
-        ref = BlobRef(blob=self._blobs[clip], offset_bytes=0, shape=self._shape, dtype="<f2")
-        place = int(self._offset[clip]) + picture * ref.size_bytes
-        moments = self._reader.read(BlobRef(blob=ref.blob, offset_bytes=place, shape=ref.shape, dtype=ref.dtype))
-        return moments[0], moments[1]
+        mean, spread = self._places.read(clip, self._shape, skip=picture * prod(self._shape))
+        return mean, spread

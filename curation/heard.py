@@ -5,21 +5,13 @@ Any thread may read.
 
 from collections.abc import Sequence
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from curation.answers import answers
 from curation.blobs import Array, BlobReader
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.places import Places, numbers
-
-_HEARD = """
-SELECT heard.* FROM clip LEFT JOIN (
-    SELECT encode_sound.* FROM encode_sound JOIN cut
-        ON cut.key = encode_sound.key AND encode_sound.input = cut.audio_sha256
-    WHERE encode_sound.label = $label AND encode_sound.state = 'done'
-) AS heard USING (key) ORDER BY clip.number"""
 
 SAME_LENGTH_S = 1e-6
 """How far a window and a sample may differ. Source: ours; a tenth of a sample of sound."""
@@ -60,17 +52,7 @@ class HeardTokens:
             ArgumentError: It was not encoded, or not for some clip.
         """
         line = "run `foundsound encode` with --listener first"
-        if called not in dataset.current_facts("encode_sound"):
-            raise ArgumentError(f"{dataset.path} has no tokens {called!r} of sounds; {line}")
-        with dataset.connect() as connection:
-            connection.register("clip", pa.table({"key": keys, "number": np.arange(len(keys))}))
-            table = connection.sql(_HEARD, params={"label": called}).to_arrow_table()
-        missing = keys.filter(pc.is_null(table["key"].combine_chunks()))
-        if len(missing):
-            raise ArgumentError(
-                f"{len(missing)} of {len(keys)} clips of {dataset.path} have no tokens {called!r} of their sounds, "
-                f"{missing[0]} among them; {line}"
-            )
+        table = answers(dataset, "encode_sound", called, keys, kind="tokens", of="sounds", line=line)
         return cls(BlobReader(dataset.root("latents")), table)
 
     def check(self, lengths_s: Sequence[float]) -> None:

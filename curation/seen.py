@@ -7,19 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.answers import answers
 from curation.blobs import Array, BlobReader
 from curation.dataset import Dataset
 from curation.encode_frames import EncodeFrames
 from curation.errors import ArgumentError, DatasetError
 from curation.places import Places, numbers
 from curation.shards.batches import Indices
-
-_SEEN = """
-SELECT coalesce(cut.video_sha256 IS NOT NULL, false) AS has_picture, made.* FROM clip
-LEFT JOIN cut ON cut.key = clip.key
-LEFT JOIN (SELECT * FROM encode_frames WHERE label = $label AND state = 'done') AS made
-    ON made.key = clip.key AND made.input = cut.video_sha256
-ORDER BY clip.number"""
 
 
 def is_seen(dataset: Dataset, stage: EncodeFrames, line: str) -> bool:
@@ -78,17 +72,8 @@ class SeenTokens:
             ArgumentError: It was not encoded, or not for some clip that has a picture.
         """
         line = "run `foundsound encode` with --frame-encoder first"
-        if called not in dataset.current_facts("encode_frames"):
-            raise ArgumentError(f"{dataset.path} has no tokens {called!r} of pictures; {line}")
-        with dataset.connect() as connection:
-            connection.register("clip", pa.table({"key": keys, "number": np.arange(len(keys))}))
-            table = connection.sql(_SEEN, params={"label": called}).to_arrow_table()
-        missing = keys.filter(pc.and_(table["has_picture"], pc.is_null(table["frames"])).combine_chunks())
-        if len(missing):
-            raise ArgumentError(
-                f"{len(missing)} of {len(keys)} clips of {dataset.path} have no tokens {called!r} of their pictures, "
-                f"{missing[0]} among them; {line}"
-            )
+        enough = ("done", "nothing")  # a clip without a picture
+        table = answers(dataset, "encode_frames", called, keys, kind="tokens", of="pictures", line=line, enough=enough)
         return cls(BlobReader(dataset.root("latents")), table)
 
     def read(self, clip: int, wanted: Indices) -> Array | None:

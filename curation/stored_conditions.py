@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curation.answers import answers
 from curation.blobs import Array, BlobReader
 from curation.current import last_sql
 from curation.dataset import Dataset
@@ -14,12 +15,6 @@ from curation.errors import ArgumentError
 from curation.places import Places, numbers
 from curation.shards.batches import Indices
 from curation.text_arrays import HASH_SQL
-
-_TEACHERS = """
-SELECT embed.* FROM clip LEFT JOIN (
-    SELECT embed.* FROM embed JOIN cut ON cut.key = embed.key AND embed.input = cut.audio_sha256
-    WHERE embed.label = $label AND embed.state <> 'pending'
-) AS embed USING (key) ORDER BY clip.number"""
 
 _HASHED = f"SELECT key, {HASH_SQL} AS input FROM said ORDER BY number"
 
@@ -61,17 +56,8 @@ class Teachers:
             ArgumentError: They were not made, or not for some clip. One that was set aside has none.
         """
         line = f"run `foundsound embed {dataset.path} --name {vectors}` first"
-        if vectors not in dataset.current_facts("embed"):
-            raise ArgumentError(f"{dataset.path} has no vectors {vectors!r} to distil; {line}")
-        with dataset.connect() as connection:
-            connection.register("clip", pa.table({"key": keys, "number": np.arange(len(keys))}))
-            table = connection.sql(_TEACHERS, params={"label": vectors}).to_arrow_table()
-        missing = keys.filter(pc.is_null(table["key"].combine_chunks()))
-        if len(missing):
-            raise ArgumentError(
-                f"{len(missing)} of {len(keys)} clips of {dataset.path} have no vectors {vectors!r} of their sounds to "
-                f"distil, {missing[0]} among them; {line}"
-            )
+        enough = ("done", "set_aside")
+        table = answers(dataset, "embed", vectors, keys, kind="vectors", of="sounds", line=line, enough=enough)
         return cls(BlobReader(dataset.root("vectors")), table)
 
     def read(self, clip: int) -> Array | None:
@@ -117,7 +103,7 @@ class TextTokens:
             kind="tokens",
             line="run `foundsound encode` with --text-encoder first",
         )
-        return cls(BlobReader(dataset.root("latents")), table, _firsts(said))
+        return cls(BlobReader(dataset.root("latents")), table, firsts(said))
 
     @classmethod
     def of_hashes(cls, dataset: Dataset, called: str, asked: pa.Table) -> "TextTokens":
@@ -182,7 +168,7 @@ class TextVectors:
         """
         line = f"run `foundsound embed {dataset.path} --name {called} --texts` first"
         table = _of_texts(dataset, "embed_text", called, said, kind="vectors", line=line)
-        return cls(BlobReader(dataset.root("vectors")), table, _firsts(said))
+        return cls(BlobReader(dataset.root("vectors")), table, firsts(said))
 
     def read(self, clip: int, nth: int) -> Array:
         """The vector of one of a clip's texts, (S,) float32; zeros for a blank text."""
@@ -192,8 +178,8 @@ class TextVectors:
         return self._places.read(text, (self.width,)).astype(np.float32)
 
 
-def _firsts(said: pa.Table) -> Indices:
-    """Number of the first text of each clip."""
+def firsts(said: pa.Table) -> Indices:
+    """Number of the first text of each clip, of texts clip by clip whose column `clip` counts from 0."""
     clips = numbers(said["clip"])
     return np.searchsorted(clips, np.arange(clips.max(initial=-1) + 1))
 

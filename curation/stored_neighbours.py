@@ -21,7 +21,7 @@ from curation.errors import ArgumentError
 from curation.heard import HeardTokens
 from curation.places import numbers
 from curation.shards.batches import Indices
-from curation.stored_conditions import TextTokens, is_blank
+from curation.stored_conditions import TextTokens, firsts, is_blank
 from curation.text_arrays import HASH_SQL
 
 _FOUND = f"""
@@ -124,14 +124,13 @@ class StoredNeighbours:
         hashes = _captions_of(dataset, wanted.tokens, key, rows)
         keys, hashes = key.dictionary_encode(), hashes.dictionary_encode()
         pair = numbers(keys.indices) * len(hashes.dictionary) + numbers(hashes.indices)
-        _, firsts, place = np.unique(pair, return_index=True, return_inverse=True)
+        _, first_of_pair, place = np.unique(pair, return_index=True, return_inverse=True)
         places = np.full((len(said), wanted.most), -1)
         places[text, np.arange(len(text)) - np.searchsorted(text, text)] = place
-        named = pa.table({"key": keys, "input": hashes}).take(firsts)
+        named = pa.table({"key": keys, "input": hashes}).take(first_of_pair)
         named = named.cast(pa.schema([("key", pa.string()), ("input", pa.string())])).combine_chunks()
-        clips = numbers(said["clip"])
         return cls(
-            np.searchsorted(clips, np.arange(clips.max(initial=-1) + 1)),
+            firsts(said),
             places,
             named["key"].combine_chunks(),
             HeardTokens.of(dataset, wanted.heard, named["key"].combine_chunks()),

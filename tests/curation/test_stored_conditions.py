@@ -161,7 +161,7 @@ def test_a_teacher_is_the_mean_of_the_windows(tmp_path: Path) -> None:
 
 def test_missing_teachers_say_what_to_run(tmp_path: Path) -> None:
     dataset = made(tmp_path, ["a", "b", "c"])
-    with pytest.raises(ArgumentError, match=r"no vectors 'clap' to distil; run `foundsound embed .* --name clap`"):
+    with pytest.raises(ArgumentError, match=r"no vectors 'clap' of sounds; run `foundsound embed .* --name clap`"):
         opened(dataset, teachers="clap")
     embedded(dataset, skipped=2)
     with pytest.raises(ArgumentError, match=r"2 of 3 clips of .* have no vectors 'clap' of their sounds"):
