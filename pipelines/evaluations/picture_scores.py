@@ -91,50 +91,89 @@ class Table:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """What one judge makes of what is compared with: a row a clip.
+
+    Args:
+        labels: Of the sounds.
+        real: Moments of the vectors of real pictures.
+        true_ND: Vectors of a true picture of each clip.
+        sound_ND: Of the sounds; None where the judge hears none.
+    """
+
+    labels: Sequence[str]
+    real: Moments
+    true_ND: Float
+    sound_ND: Float | None
+
+    @classmethod
+    def of(cls, judge: PictureJudge, judged: Judged) -> "Reference":
+        """What a judge makes of it, whatever was made.
+
+        Raises:
+            ValueError: There are too few real pictures.
+        """
+        return cls(
+            labels=judged.labels,
+            real=Moments.of(judge.see(judged.real)),
+            true_ND=judge.see(judged.true),
+            sound_ND=None if judge.hear is None else judge.hear(judged.sounds),
+        )
+
+    def row(self, judge: PictureJudge, of: str, pictures: Sequence[npt.NDArray[np.uint8]]) -> Row:
+        """How one picture of each clip compares.
+
+        Raises:
+            ValueError: There are too few pictures, or a vector that has no direction.
+        """
+        vectors_ND = judge.see(pictures)
+        return Row(
+            of=of,
+            aic=self._agreement(judge, pictures, self.labels),
+            fid=frechet_distance(self.real, Moments.of(vectors_ND)),
+            ais=None if self.sound_ND is None else rank_fraction(vectors_ND, self.sound_ND),
+            iis=None if judge.classes is None else rank_fraction(vectors_ND, self.true_ND),
+        )
+
+    def swapped(self, judge: PictureJudge, of: str, pictures: Sequence[npt.NDArray[np.uint8]]) -> Row:
+        """How the same pictures compare with other clips, in a drawn order."""
+        vectors_ND, other = judge.see(pictures), other_rows(self.labels)
+        return Row(
+            of=of,
+            aic=self._agreement(judge, pictures, [self.labels[number] for number in other]),
+            fid=None,
+            ais=None if self.sound_ND is None else rank_fraction(vectors_ND, self.sound_ND[other]),
+            iis=rank_fraction(vectors_ND, self.true_ND[other]),
+        )
+
+    def _agreement(
+        self, judge: PictureJudge, pictures: Sequence[npt.NDArray[np.uint8]], labels: Sequence[str]
+    ) -> float | None:
+        if judge.classes is None:
+            return None
+        return class_agreement(judge.classes(pictures, sorted(set(self.labels))), labels)
+
+
 def score(judge: PictureJudge, judged: Judged) -> Table:
     """All that one judge has to say.
 
     Raises:
         ValueError: There are too few pictures, or a vector that has no direction.
     """
-    names = sorted(set(judged.labels))
-    real = Moments.of(judge.see(judged.real))
-    true_ND = judge.see(judged.true)
-    sound_ND = None if judge.hear is None else judge.hear(judged.sounds)
-    other = other_rows(judged.labels)
-    found = {}
-    for of, pictures in (("made", judged.made), ("true, another moment", judged.again)):
-        vectors_ND = judge.see(pictures)
-        found[of] = Row(
-            of=of,
-            aic=_agreement(judge, pictures, names, judged.labels),
-            fid=frechet_distance(real, Moments.of(vectors_ND)),
-            ais=None if sound_ND is None else rank_fraction(vectors_ND, sound_ND),
-            iis=None if judge.classes is None else rank_fraction(vectors_ND, true_ND),
-        )
-        if of == "made" and judge.classes is not None:
-            swapped = [judged.labels[number] for number in other]
-            found["other"] = Row(
-                of="made for other sounds",
-                aic=_agreement(judge, pictures, names, swapped),
-                fid=None,
-                ais=None if sound_ND is None else rank_fraction(vectors_ND, sound_ND[other]),
-                iis=rank_fraction(vectors_ND, true_ND[other]),
-            )
+    reference = Reference.of(judge, judged)
+    rows = [reference.row(judge, "made", judged.made)]
+    if judge.classes is not None:
+        rows.append(reference.swapped(judge, "made for other sounds", judged.made))
+    rows.append(reference.row(judge, "true, another moment", judged.again))
     return Table(
         judge=judge.name,
         identity=judge.identity,
         hearing=judge.hearing,
         pictures=len(judged.made),
-        labels=len(names),
-        rows=list(found.values()),
+        labels=len(set(judged.labels)),
+        rows=rows,
     )
-
-
-def _agreement(
-    judge: PictureJudge, pictures: Sequence[npt.NDArray[np.uint8]], names: Sequence[str], labels: Sequence[str]
-) -> float | None:
-    return None if judge.classes is None else class_agreement(judge.classes(pictures, names), labels)
 
 
 def other_rows(labels: Sequence[str], seed: int = 0) -> npt.NDArray[np.int64]:

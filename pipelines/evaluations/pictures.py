@@ -1,15 +1,12 @@
 """`foundsound evaluate pictures`: whether pictures made from sounds show what was heard: AIC, AIS, IIS and FID."""
 
-import io
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import numpy.typing as npt
 from cyclopts import Parameter
 from PIL import Image
 
@@ -18,19 +15,14 @@ from curation.errors import ArgumentError
 from curation.keys import short_hash
 from curation.shards.reader import Shards
 from curation.tables import write_bytes
+from pipelines.evaluations.made_pictures import Picture, Shown, make_some, sound_of, write_picture
 from pipelines.evaluations.picture_scores import Judged, Table, score
-from pipelines.evaluations.sound_sets import decoded
 from pipelines.makers.maker import How, System, name_of, system_named
 from pipelines.progress import Progress
-from pipelines.prompts import Prompt
 from pipelines.recipes.data import open_shards
-from pipelines.recipes.sounded_pictures import clip_frames, label_of, with_pictures
+from pipelines.recipes.sounded_pictures import label_of, with_pictures
 from pipelines.wiring.picture_judges import PictureJudge, load_judge
 
-REAL_RATE_HZ = 2.0
-"""Pictures a second of the real set. Source: ours."""
-SIDE_PX = 256
-"""Side of true pictures before a judge makes them its own size. Source: ours; above that of any judge here."""
 AT_ONCE = 8
 FEWEST = 4
 
@@ -161,19 +153,11 @@ def _make(system: System, run: Path, shards: Shards, numbers: Sequence[int], how
     if not missing:
         return
     maker = system.loaded(run)
-    with Progress("generate", total=len(missing), unit="pictures") as progress, tempfile.TemporaryDirectory() as place:
+    with Progress("generate", total=len(missing), unit="pictures") as progress:
         for first in range(0, len(missing), AT_ONCE):
             part = missing[first : first + AT_ONCE]
-            prompts = []
-            for number in part:
-                file = Path(place) / f"{shards.key(number)}.flac"
-                file.write_bytes(shards.read(number, ("flac",))["flac"])
-                prompts.append(Prompt(audio=file, clip=shards.key(number)))
-            seeds = [(seed, int(short_hash(shards.key(number), 12), 16)) for number in part]
-            for number, picture_HW3 in zip(part, maker.make(prompts, seeds, how), strict=True):
-                content = io.BytesIO()
-                Image.fromarray(np.asarray(picture_HW3, np.uint8)).save(content, format="PNG")
-                write_bytes(_file(folder, shards.key(number)), content.getvalue())
+            for number, picture_HW3 in zip(part, make_some(maker, shards, part, how, seed), strict=True):
+                write_picture(_file(folder, shards.key(number)), picture_HW3)
             progress.advance(len(part))
 
 
@@ -184,16 +168,14 @@ def _file(folder: Path, clip_id: str) -> Path:
 def _table(judge: PictureJudge, shards: Shards, numbers: Sequence[int], seconds: float, folder: Path) -> Table:
     """What one judge says."""
     sounds, true, again = [], [], []
-    real: list[npt.NDArray[np.uint8]] = []
+    real: list[Picture] = []
     with Progress(judge.name.partition(":")[0], total=len(numbers), unit="clips") as progress:
         for number in numbers:
-            content = shards.read(number, ("flac",))["flac"]
-            sounds.append(decoded(content, judge.sample_rate_hz, f"clip {shards.key(number)}", seconds))
-            frames = clip_frames(shards, number, REAL_RATE_HZ, SIDE_PX)
-            shown: npt.NDArray[np.uint8] = frames[: max(1, round(seconds * REAL_RATE_HZ))]
-            true.append(shown[len(shown) // 2])
-            again.append(shown[len(shown) // 4])
-            real.extend(shown)
+            sounds.append(sound_of(shards, number, judge.sample_rate_hz, seconds))
+            shown = Shown.of(shards, number, seconds)
+            true.append(shown.true)
+            again.append(shown.again)
+            real.extend(shown.all)
             progress.advance()
         judged = Judged(
             labels=[label_of(shards, number) for number in numbers],

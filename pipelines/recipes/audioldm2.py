@@ -50,7 +50,8 @@ from pipelines.recipes.options import RunOptions
 from pipelines.recipes.pronounced import pronounced, require_transcripts
 from pipelines.runner import Job, run
 from pipelines.training.board import watching
-from pipelines.training.evaluation import sample_evaluation, watched
+from pipelines.training.evaluation import watched
+from pipelines.training.sound_evaluation import sound_evaluation
 from pipelines.wiring.devices import UNLOADABLE, device_name
 from pipelines.wiring.embedders import embed_text_stage
 from pipelines.wiring.language_of_audio import load_audiomae
@@ -134,15 +135,14 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     frozen = _frozen(parts, codec, Hearing(window_s=seconds, factor=size.factor), data, world)
     _check_speech(size, data, parts.start)
     recipe = _recipe(size, options, _widths(codec, frozen, seconds), goes_on=parts.start is not None)
-    evaluation = None
-    if options.evaluation.samples and world.is_first:
-        evaluation = sample_evaluation(
-            options.evaluation,
-            folder=folder,
-            source=data[0],
-            making=Making(seconds=seconds, guidance=SYSTEM.usual.guidance, seed=options.seed),
-            maker_of=partial(_maker, recipe, frozen),
-        )
+    evaluation = sound_evaluation(
+        options.evaluation,
+        folder=folder,
+        source=data[0],
+        making=Making(seconds=seconds, guidance=SYSTEM.usual.guidance, seed=options.seed),
+        maker_of=partial(_maker, recipe, frozen),
+        world=world,
+    )
     encoding, extras = _encoding(size, parts), _extras(size, data, parts.clap, world)
     samples = latent_samples(data, encoding, seconds=[seconds], world=world, extras=extras)
     identity = data_identity(data, seconds=seconds, extras=Extras(said=extras.said, heard=size.name))
@@ -192,9 +192,8 @@ def _recipe(size: Size, options: RunOptions, widths: Widths, *, goes_on: bool) -
     if options.clips is not None:
         share = recipe.total_clips / recipe.only("joint").total_clips if goes_on else 1
         recipe = size.recipe(widths, total_clips=round(options.clips * share), seed=options.seed)
-    if (every := options.evaluation.every_clips) is not None:
-        phases = [replace(one, training=replace(one.training, evaluate_every_clips=every)) for one in recipe.phases]
-        recipe = replace(recipe, phases=tuple(phases))
+    phases = [replace(one, training=options.evaluation.timed(one.training)) for one in recipe.phases]
+    recipe = replace(recipe, phases=tuple(phases))
     return recipe.only("joint") if goes_on else recipe
 
 

@@ -33,7 +33,8 @@ from pipelines.makers.audiox import AudioXMaker
 from pipelines.recipes.data import Encoding, batches_of, data_identity, fitted_codec, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.training.board import watching
-from pipelines.training.evaluation import sample_evaluation, watched
+from pipelines.training.evaluation import watched
+from pipelines.training.sound_evaluation import sound_evaluation
 from pipelines.wiring.devices import device_name
 from pipelines.wiring.text_encoders import text_source
 
@@ -188,17 +189,15 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     samples = latent_samples(sources, encoding, seconds=lengths_s, world=world, extras=extras, raw=options.raw)
     check_types(samples.types, reads_sound=recipe.network.adapters.audio)
     last: dict[str, float] = {}
-    recipe = _evaluated_as_asked(recipe, options)
     frozen = Frozen(codec=loaded, sources=conditions)
-    evaluation = None
-    if options.evaluation.samples and world.is_first:
-        evaluation = sample_evaluation(
-            options.evaluation,
-            folder=folder,
-            source=sources[0],
-            making=Making(seconds=seconds, seed=seed),
-            maker_of=_maker_of(frozen, recipe.objective.path, world),
-        )
+    evaluation = sound_evaluation(
+        options.evaluation,
+        folder=folder,
+        source=sources[0],
+        making=Making(seconds=seconds, seed=seed),
+        maker_of=_maker_of(frozen, recipe.objective.path, world),
+        world=world,
+    )
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         model = train_audiox(
             recipe,
@@ -215,16 +214,9 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     return {"clips": len(samples), "too_short": samples.too_short, **last}
 
 
-def _evaluated_as_asked(recipe: AudioXRecipe, options: RunOptions) -> AudioXRecipe:
-    """The recipe with samples as often as the user said, which does not change what is trained."""
-    every = options.evaluation.every_clips
-    if every is None:
-        return recipe
-    return replace(recipe, training=replace(recipe.training, evaluate_every_clips=every))
-
-
 def _learning_as_asked(recipe: AudioXRecipe, options: RunOptions) -> AudioXRecipe:
-    """The recipe with the optimizer that the user named."""
+    """The recipe with the optimizer that the user named, and samples as often as they said."""
+    recipe = replace(recipe, training=options.evaluation.timed(recipe.training))
     if options.learning.optimizer is None:
         return recipe
     optimizer = replace(recipe.training.optimizer, name=options.learning.optimizer)

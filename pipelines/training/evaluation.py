@@ -1,40 +1,16 @@
-"""Samples and their distance to real sounds while a run goes on, with its averaged weights and fixed seeds.
+"""How often a run makes samples of fixed prompts, where they lie, and which process makes them.
 
-    RUN/samples/clips-000012000/000-<clip_id>.wav   a sound for each of the fixed prompts
-                                sounds.jsonl        which clip each is for, as `evaluate sounds` reads it
-    RUN/evaluation/features/                        what listeners made of sounds, kept by content
+    RUN/samples/clips-000012000/    what was made after so many clips, with the averaged weights and fixed seeds
 
-The prompts are captions of clips that are trained on, and the real features are those of such clips: the numbers say
-how a run gets on, with the same few samples each time. How good a model is, `evaluate sounds` says.
+What is made and how it is judged, `sound_evaluation.py` and `picture_evaluation.py` say.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from curation.errors import ArgumentError
-from curation.samples import Source
-from models.metrics.frechet import Moments, frechet_distance
-from models.metrics.similarity import paired_cosine
 from models.training.checkpoint import TrainingState
-from models.training.loop import Report, Watchers
-from pipelines.evaluations.heard import HeardStore
-from pipelines.evaluations.made_sounds import Making, make_some, write_list, write_sound
-from pipelines.evaluations.sound_sets import RealClip, made_set, packed_set
-from pipelines.progress import Progress
-from pipelines.wiring.listeners import listeners_at_hand, load_listener
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from pipelines.makers.maker import Maker
-
-REAL_SOUNDS = 512
-"""Real sounds that samples are compared with. Source: ours; their features take a minute or two on a CPU, once."""
+from models.training.loop import OnEvaluate, Report, TrainSettings, Watchers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,96 +35,19 @@ class EvaluationOptions:
         if not self.samples and (self.every_clips is not None or self.judges):
             raise ArgumentError("--evaluate-every and --judge are about samples; give --samples N")
 
-
-@dataclass(kw_only=True, slots=True)
-class SampleEvaluation:
-    """Makes the samples of a run and says how they compare; called by the training loop.
-
-    Args:
-        folder: Of the run.
-        clips: The clips whose captions are the prompts, at least one.
-        making: How sounds are made.
-        maker_of: The whole model around the averaged network.
-        stores: What each listener heard.
-        real: Moments of each listener's real features.
-    """
-
-    folder: Path
-    clips: Sequence[RealClip]
-    making: Making
-    maker_of: "Callable[[nn.Module], Maker]"
-    stores: Sequence[HeardStore] = ()
-    real: Sequence[Moments] = field(default=())
-
-    def __call__(self, state: TrainingState) -> Report:
-        """Sounds of the averaged weights as they are now, and `fd_<listener>` and `clap_score` of them."""
-        begun = time.perf_counter()
-        maker = self.maker_of(state.ema.network)
-        inside = self.folder / "samples" / f"clips-{state.clips_seen:09d}"
-        waves_BCT = make_some(maker, self.clips, self.making)
-        named = [(f"{n:03d}-{clip.clip_id}.wav", clip, self.making) for n, clip in enumerate(self.clips)]
-        for (name, _, _), wave_CT in zip(named, waves_BCT, strict=True):
-            write_sound(inside / name, wave_CT, maker.sample_rate_hz)
-        write_list(inside, named)
-        report: dict[str, float] = {"samples": float(len(named))}
-        sounds = made_set(inside, None, self.clips)
-        for store, real in zip(self.stores, self.real, strict=True):
-            store.hear(sounds)
-            features, listener = store.features(sounds), store.listener
-            if len(features) > 1:
-                report[f"fd_{listener.kind}"] = frechet_distance(real, Moments.of(features))
-            if listener.embed_text is not None:
-                captions = listener.embed_text([sound.caption for sound in sounds])
-                report["clap_score"] = paired_cosine(captions, store.means(sounds))
-        return {**report, "evaluation_s": time.perf_counter() - begun}
+    def timed(self, training: TrainSettings) -> TrainSettings:
+        """Settings of a run with samples as often as the user said, which does not change what is trained."""
+        return training if self.every_clips is None else replace(training, evaluate_every_clips=self.every_clips)
 
 
-def sample_evaluation(
-    options: EvaluationOptions,
-    *,
-    folder: Path,
-    source: Source,
-    making: Making,
-    maker_of: "Callable[[nn.Module], Maker]",
-) -> SampleEvaluation:
-    """The evaluation of a run; real sounds are heard now, those that were heard before are not heard again.
-
-    Args:
-        options: What the user said; `samples` is above 0.
-        folder: Of the run.
-        source: What is trained on, the first of several.
-        making: How sounds are made.
-        maker_of: The whole model around a network.
-
-    Raises:
-        ArgumentError: Too few clips have captions, or a listener cannot be loaded.
-    """
-    clips = packed_set(source.dataset, source.generation, seed=making.seed).clips
-    order = [clips[n] for n in np.random.default_rng([making.seed, 2]).permutation(len(clips))]
-    captioned = [clip for clip in order if clip.caption][: options.samples]
-    if len(captioned) < options.samples:
-        raise ArgumentError(f"{len(captioned)} clips have captions, too few for --samples {options.samples}")
-    names = options.judges or tuple(listeners_at_hand(source.dataset))
-    stores, moments = [], []
-    for name in names:
-        store = HeardStore(folder / "evaluation" / "features", load_listener(name))
-        real = [clip.sound(making.seconds) for clip in order[:REAL_SOUNDS]]
-        missing = store.missing(real)
-        with Progress(f"{store.listener.kind} hears", total=len(missing), unit="sounds") as progress:
-            store.hear(missing, progress)
-        try:
-            moments.append(Moments.of(store.features(real)))
-        except ValueError as error:
-            raise ArgumentError(f"--judge {name}: {error}") from error
-        stores.append(store)
-    return SampleEvaluation(
-        folder=folder, clips=captioned, making=making, maker_of=maker_of, stores=stores, real=moments
-    )
+def sample_folder(run: Path, clips_seen: int) -> Path:
+    """Where the samples of a run lie that were made after so many clips."""
+    return run / "samples" / f"clips-{clips_seen:09d}"
 
 
-def watched(watchers: Watchers, options: EvaluationOptions, evaluation: SampleEvaluation | None) -> Watchers:
+def watched(watchers: Watchers, options: EvaluationOptions, evaluate: OnEvaluate | None) -> Watchers:
     """The watchers of a run with its evaluation, which the first process alone has; the others wait for it."""
-    return replace(watchers, evaluate=evaluation or _nothing) if options.samples else watchers
+    return replace(watchers, evaluate=evaluate or _nothing) if options.samples else watchers
 
 
 def _nothing(state: TrainingState) -> Report:
