@@ -21,16 +21,8 @@ from curation.errors import ClipError, Code
 from curation.media import MediaStore
 from curation.programs.contained import Finished, Limits
 from curation.programs.ffmpeg import DAMAGED, complaint, ffmpeg_version, run_ffmpeg, untrusted_input
-from curation.programs.graph import (
-    LAYOUTS,
-    NOT_NUMBERS,
-    PICTURE_FILE,
-    SOUND_FILE,
-    may_lack_numbers,
-    numbers_output,
-    picture_output,
-    sound_output,
-)
+from curation.programs.graph import LAYOUTS, PICTURE_FILE, SOUND_FILE, picture_output, sound_output
+from curation.programs.not_numbers import holds_any, may_hold_any
 from curation.programs.probe import PictureStream, Probe, SoundStream, probe
 from curation.schema import column, table
 from curation.stage import Stage, how
@@ -242,6 +234,11 @@ def cut_clip(source: Path, start_ms: int, duration_ms: int | None, knobs: Cut, s
     sound = _usable_sound(probed)
     if probed.picture is None and knobs.need_picture:
         raise ClipError(Code.NO_VIDEO, f"the file ({probed.format}) has no picture stream")
+    if may_hold_any(sound):
+        limits = Limits(wall_s=knobs.timeout_s)
+        if holds_any(source, sound, start_ms, duration_ms, scratch=scratch, limits=limits):
+            why = "has samples that are no numbers (NaN or infinite)"
+            raise ClipError(Code.UNREADABLE, f"the sound ({sound.codec}) {why}")
     wanted = Wanted(source=source, probed=probed, sound=sound, start_ms=start_ms, duration_ms=duration_ms)
     try:
         files = _cut_streams(wanted, probed.picture, knobs, scratch)
@@ -263,8 +260,6 @@ def _cut_streams(wanted: Wanted, picture: PictureStream | None, knobs: Cut, scra
     limits = Limits(wall_s=knobs.timeout_s)
     media = untrusted_input(wanted.source, ss=f"{(wanted.start_ms - preroll_ms) / 1000:.3f}")
     outputs = [sound_output(media, wanted.sound, preroll_ms, wanted.duration_ms, knobs, limits)]
-    if may_lack_numbers(wanted.sound):
-        outputs.append(numbers_output(media, wanted.sound, preroll_ms, wanted.duration_ms))
     if picture is not None:
         outputs.append(picture_output(media, picture, preroll_ms, wanted.duration_ms, knobs, limits))
     finished = run_ffmpeg(
@@ -273,9 +268,6 @@ def _cut_streams(wanted: Wanted, picture: PictureStream | None, knobs: Cut, scra
     if finished.returncode == DAMAGED and not _has_bytes(scratch / SOUND_FILE):
         raise ClipError(Code.UNREADABLE, complaint(finished.stderr))
     _refuse_full(scratch, limits)
-    if any(key in finished.stdout for key in NOT_NUMBERS):
-        why = "has samples that are no numbers (NaN or infinite)"
-        raise ClipError(Code.UNREADABLE, f"the sound ({wanted.sound.codec}) {why}")
     files = _look_at_results(scratch, wanted.probed, picture)
     _refuse_short(files, wanted, knobs.max_missing_s, finished)
     if finished.returncode == DAMAGED:
