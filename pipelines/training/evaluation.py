@@ -1,14 +1,18 @@
 """How often a run makes samples of fixed prompts, where they lie, and which process makes them.
 
-    RUN/samples/clips-000012000/    what was made after so many clips, with the averaged weights and fixed seeds
+    RUN/samples/clips-000012000/    what was made after so many clips, with the averaged weights and fixed seeds; whole
 
 What is made and how it is judged, `sound_evaluation.py` and `picture_evaluation.py` say.
 """
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from curation.errors import ArgumentError
+from curation.tables import TEMPORARY, publish
 from models.training.checkpoint import TrainingState
 from models.training.loop import OnEvaluate, Report, TrainSettings, Watchers
 
@@ -40,9 +44,20 @@ class EvaluationOptions:
         return training if self.every_clips is None else replace(training, evaluate_every_clips=self.every_clips)
 
 
-def sample_folder(run: Path, clips_seen: int) -> Path:
-    """Where the samples of a run lie that were made after so many clips."""
-    return run / "samples" / f"clips-{clips_seen:09d}"
+@contextmanager
+def sample_folder(run: Path, clips_seen: int) -> Iterator[Path]:
+    """A folder for the samples that a run makes after so many clips, which takes its place when all of them are there.
+
+    What a kill left of others is removed; what was made at the same place of the run before is replaced.
+    """
+    place = run / "samples" / f"clips-{clips_seen:09d}"
+    for left in place.parent.glob(f"{TEMPORARY}*"):
+        shutil.rmtree(left)
+    partial = place.with_name(f"{TEMPORARY}{place.name}")
+    partial.mkdir(parents=True)
+    yield partial
+    shutil.rmtree(place, ignore_errors=True)
+    publish(partial, place)
 
 
 def watched(watchers: Watchers, options: EvaluationOptions, evaluate: OnEvaluate | None) -> Watchers:

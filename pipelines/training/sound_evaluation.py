@@ -18,6 +18,7 @@ import numpy as np
 
 from curation.errors import ArgumentError
 from curation.samples import Source
+from curation.selections.where import clips_where
 from models.metrics.frechet import Moments, frechet_distance
 from models.metrics.similarity import paired_cosine
 from models.training.checkpoint import TrainingState
@@ -25,7 +26,7 @@ from models.training.loop import Report
 from models.training.world import World
 from pipelines.evaluations.heard import HeardStore
 from pipelines.evaluations.made_sounds import Making, make_some, write_list, write_sound
-from pipelines.evaluations.sound_sets import RealClip, made_set, packed_set
+from pipelines.evaluations.sound_sets import RealClip, Sound, made_set, packed_set
 from pipelines.progress import Progress
 from pipelines.training.evaluation import EvaluationOptions, sample_folder
 from pipelines.wiring.listeners import listeners_at_hand, load_listener
@@ -63,14 +64,18 @@ class SoundEvaluation:
         """Sounds of the averaged weights as they are now, and `fd_<listener>` and `clap_score` of them."""
         begun = time.perf_counter()
         maker = self.maker_of(state.ema.network)
-        inside = sample_folder(self.folder, state.clips_seen)
         waves_BCT = make_some(maker, self.clips, self.making)
         named = [(f"{n:03d}-{clip.clip_id}.wav", clip, self.making) for n, clip in enumerate(self.clips)]
-        for (name, _, _), wave_CT in zip(named, waves_BCT, strict=True):
-            write_sound(inside / name, wave_CT, maker.sample_rate_hz)
-        write_list(inside, named)
-        report: dict[str, float] = {"samples": float(len(named))}
-        sounds = made_set(inside, None, self.clips)
+        with sample_folder(self.folder, state.clips_seen) as inside:
+            for (name, _, _), wave_CT in zip(named, waves_BCT, strict=True):
+                write_sound(inside / name, wave_CT, maker.sample_rate_hz)
+            write_list(inside, named)
+            report = self._judged(made_set(inside, None, self.clips))
+        return {"samples": float(len(named)), **report, "evaluation_s": time.perf_counter() - begun}
+
+    def _judged(self, sounds: Sequence[Sound]) -> dict[str, float]:
+        """What every listener says of the samples."""
+        report: dict[str, float] = {}
         for store, real in zip(self.stores, self.real, strict=True):
             store.hear(sounds)
             features, listener = store.features(sounds), store.listener
@@ -79,7 +84,7 @@ class SoundEvaluation:
             if listener.embed_text is not None:
                 captions = listener.embed_text([sound.caption for sound in sounds])
                 report["clap_score"] = paired_cosine(captions, store.means(sounds))
-        return {**report, "evaluation_s": time.perf_counter() - begun}
+        return report
 
 
 def sound_evaluation(
@@ -109,7 +114,7 @@ def sound_evaluation(
     """
     if not options.samples or not world.is_first:
         return None
-    clips = packed_set(source.dataset, source.generation, seed=making.seed).clips
+    clips = _trained_on(source, making.seed)
     order = [clips[n] for n in np.random.default_rng([making.seed, 2]).permutation(len(clips))]
     captioned = [clip for clip in order if clip.caption][: options.samples]
     if len(captioned) < options.samples:
@@ -130,3 +135,12 @@ def sound_evaluation(
     return SoundEvaluation(
         folder=folder, clips=captioned, making=making, maker_of=maker_of, stores=stores, real=moments
     )
+
+
+def _trained_on(source: Source, seed: int) -> list[RealClip]:
+    """The clips of a source that meet its condition."""
+    clips = packed_set(source.dataset, source.generation, seed=seed).clips
+    if source.where is None:
+        return clips
+    wanted = set(clips_where(source.dataset, source.where))
+    return [clip for clip in clips if clip.clip_id in wanted]

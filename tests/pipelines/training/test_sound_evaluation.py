@@ -16,7 +16,7 @@ from models.audiox import AudioX
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from models.metrics.frechet import Moments, frechet_distance
 from models.training.world import World
-from pipelines.evaluations.made_sounds import Making
+from pipelines.evaluations.made_sounds import Making, write_sound
 from pipelines.evaluations.sound_sets import made_set
 from pipelines.makers.audiox import AudioXMaker
 from pipelines.training import sound_evaluation as module
@@ -24,7 +24,8 @@ from pipelines.training.evaluation import EvaluationOptions
 from pipelines.training.sound_evaluation import SoundEvaluation, sound_evaluation
 from pipelines.verbs.train import Machinery, train
 from tests.models.audiox.tiny_audiox import save_audiox
-from tests.pipelines.evaluations.listening import CLASSES_HZ, RATE_HZ, Ears, packed_tones
+from tests.pipelines.evaluations.listening import CLASSES_HZ, NAMES, RATE_HZ, Ears, packed_tones
+from tests.retrieval_index.tones import clip_of
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,52 @@ def test_without_a_listener_at_hand_sounds_are_still_made(
     )
     assert set(evaluation(state(model, 5))) == {"samples", "evaluation_s"}
     assert len(list((tmp_path / "samples" / "clips-000000005").glob("*.wav"))) == 1
+
+
+def test_prompts_and_real_sounds_are_of_the_clips_that_are_wanted(
+    data: Dataset, model: AudioX, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ears = Ears()
+    monkeypatch.setattr(module, "load_listener", lambda name: ears.listener())
+    wanted = [clip_of(name) for name, pitch in NAMES.items() if pitch == 440.0]
+    evaluation = evaluated(
+        EvaluationOptions(samples=6, judges=("clap:ears",)),
+        folder=tmp_path,
+        source=Source(dataset=data, generation="train", where=f"clips.clip_id IN {tuple(wanted)}"),
+        making=Making(seconds=0.1, steps=1),
+        maker_of=lambda network: AudioXMaker(model),
+    )
+    assert sorted(clip.clip_id for clip in evaluation.clips) == sorted(wanted) and ears.heard == 6
+
+
+def test_samples_are_there_as_a_whole_or_not_at_all(
+    data: Dataset, model: AudioX, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut short at the second file: what is left goes away with the next samples, wherever in the run those are."""
+    evaluation = evaluated(
+        EvaluationOptions(samples=3),
+        folder=tmp_path,
+        source=Source(dataset=data, generation="train"),
+        making=Making(seconds=0.1, steps=1),
+        maker_of=lambda network: AudioXMaker(model),
+    )
+    evaluation(state(model, 5))
+    whole = sorted((tmp_path / "samples" / "clips-000000005").iterdir())
+    contents = [file.read_bytes() for file in whole]
+
+    def cut_short(file: Path, *given: Any) -> None:
+        if file.name.startswith("001"):
+            raise KeyboardInterrupt
+        write_sound(file, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "write_sound", cut_short)
+        for clips_seen in (5, 9):
+            with pytest.raises(KeyboardInterrupt):
+                evaluation(state(model, clips_seen))
+    assert [file.read_bytes() for file in whole] == contents
+    evaluation(state(model, 7))
+    assert sorted(place.name for place in (tmp_path / "samples").iterdir()) == ["clips-000000005", "clips-000000007"]
 
 
 def test_more_samples_than_captions_are_refused(data: Dataset, model: AudioX, tmp_path: Path) -> None:
