@@ -37,6 +37,10 @@ FLAC_SAMPLES_LIMIT = 1 << 36
 """A FLAC file without samples says that their number is unknown, which soundfile reports as a number above this one.
 Source: RFC 9639 section 8.2, 36 bits."""
 
+MISSING_SHARE, PACKET_S = 0.1, 0.1
+"""Of a short clip this share may be missing, or one packet, s. Source: ours; FLAC's usual packet of 4096 samples lasts
+93 ms at 44.1 kHz, those of AAC, MP3 and Opus less."""
+
 LOSE_PICTURE = frozenset({Code.UNREADABLE, Code.TOO_LARGE})
 """With these the sound is cut alone, unless a picture is needed. Another try may bring what is TRUNCATED or TIMEOUT."""
 
@@ -106,8 +110,9 @@ class Cut(Stage):
         crf: Quality of H.264, lower is better. Source: x264's own default.
         preset: Effort of x264. Source: ours; `veryfast` costs a third of `medium` at this size (measured).
         need_picture: Set clips without a picture aside.
-        max_missing_s: How much sound may be missing at the end, s. Source: ours; containers announce up to one packet
-            too much, and 701 of VGGSound's clips, which are called too short, end more than 1 s early.
+        max_missing_s: How much sound may be missing at the end, s; less of clips below 10 times as much, see
+            `MISSING_SHARE`. Source: ours; containers announce up to one packet too much, and 701 of VGGSound's clips,
+            which are called too short, end more than 1 s early.
         max_error_rate: Share of packets that may fail to decode. Source: ours; the packets around a bad cut, no more.
         ffmpeg: Name of the ffmpeg build, part of the identity.
         timeout_s: Time a clip may take, s.
@@ -340,10 +345,13 @@ def _refuse_short(files: CutFiles, wanted: Wanted, max_missing_s: float, finishe
     end_s = wanted.probed.sound_end_s
     announced_s = None if end_s is None else max(end_s - wanted.start_ms / 1000, 0.0)
     wanted_s = wanted.duration_ms / 1000 if wanted.duration_ms is not None else (announced_s or 0.0)
-    if files.samples and wanted_s - got_s <= max_missing_s:
+    may_miss_s = max_missing_s
+    if wanted.duration_ms is not None or wanted.sound.duration_s is not None:  # else only the picture may be longer
+        may_miss_s = min(max_missing_s, max(MISSING_SHARE * wanted_s, PACKET_S))
+    if files.samples and wanted_s - got_s <= may_miss_s:
         return
     expected_s = min(wanted_s, announced_s or 0.0)
-    if expected_s - got_s > max_missing_s:
+    if expected_s - got_s > may_miss_s:
         why = f"{expected_s:.3f} s of sound were announced, {got_s:.3f} s could be decoded"
         raise ClipError(Code.TRUNCATED, f"{why}; {complaint(finished.stderr)}" if finished.stderr else why)
     if wanted.duration_ms is None:
