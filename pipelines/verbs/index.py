@@ -3,6 +3,8 @@
 import hashlib
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,9 @@ import pyarrow.compute as pc
 
 from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, LockedError
 from curation.keys import canonical
-from curation.lock import writer_lock
+from curation.lock import is_held, writer_lock
 from curation.names import plain_name
 from curation.selections.selection import read_report, read_rows
 from curation.tables import Row
@@ -199,7 +201,8 @@ def index(
         "given": embedder,
         "revision": revision,
     }
-    with writer_lock(opened.folder("locks") / f"index-{called}.lock", f"index {called!r} of {opened.path}"):
+    lock, what = opened.folder("locks") / f"index-{called}.lock", f"index {called!r} of {opened.path}"
+    with _unwritten(lock, what) if check else writer_lock(lock, what):
         found = _found(opened, selection, vectors)
         source[GATHERED] = _gathered_from(opened, found)
         identity = dict(stage.embedder)
@@ -212,6 +215,18 @@ def index(
     return IndexResult(
         folder, manifest["clips"], manifest["windows"], time.perf_counter() - begun, manifest, *(changed or ())
     )
+
+
+@contextmanager
+def _unwritten(lock: Path, what: str) -> Iterator[None]:
+    """Read what a writer's lock guards, where nothing may be written, as on a read-only disk.
+
+    Raises:
+        LockedError: It is being written now.
+    """
+    if is_held(lock):
+        raise LockedError(f"{what} is being written now; look again when that is done")
+    yield
 
 
 def _build(dataset: Dataset, folder: Path, found: list[Row], identity: Row, source: Row, kind: Kind | None) -> None:

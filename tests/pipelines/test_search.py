@@ -15,8 +15,9 @@ import pytest
 from curation.blobs import BlobReader
 from curation.dataset import Dataset
 from curation.duplicates.found import DUPLICATES, found_path
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, LockedError
 from curation.keys import file_sha256
+from curation.lock import writer_lock
 from curation.measure import Measure
 from curation.selections.selection import read_rows, select
 from curation.selections.where import clips_where
@@ -313,6 +314,15 @@ def refused(dataset: Path, message: str) -> None:
     assert repairing(dataset) in str(error.value)
     index(dataset, embedder=clap_of(dataset))
     index(dataset, embedder=clap_of(dataset), check=True)
+
+
+def test_a_check_takes_no_lock_and_refuses_an_index_that_is_being_written(bound: Path) -> None:
+    locks = bound / "locks"
+    shutil.rmtree(locks)
+    index(bound, embedder=clap_of(bound), check=True)
+    assert not list(locks.glob("index-*"))
+    with writer_lock(locks / "index-train.lock", "it"), pytest.raises(LockedError, match="is being written now"):
+        index(bound, embedder=clap_of(bound), check=True)
 
 
 def test_vectors_that_were_changed_are_refused_and_taken_in_anew(bound: Path) -> None:
