@@ -1,6 +1,6 @@
 """Re-AudioLDM makes sounds of words, and of the clips that an index holds near to them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,14 @@ class ReAudioLdmMaker:
 
     Args:
         model: On its device.
+        stored: Gives the neighbours of prompts where no index is named; None: none are read then.
     """
 
-    def __init__(self, model: ReAudioLDM) -> None:
+    def __init__(
+        self, model: ReAudioLDM, stored: Callable[[Sequence[Prompt]], list[list[Neighbour]]] | None = None
+    ) -> None:
         self.model = model
+        self._stored = stored
         self._retriever: tuple[Path, Retriever] | None = None
         self._heard: dict[str, Neighbour] = {}
 
@@ -38,8 +42,10 @@ class ReAudioLdmMaker:
     def make(
         self, prompts: Sequence[Prompt], seeds: Sequence[Seed], how: How, on_step: OnStep | None = None
     ) -> Sequence[Made]:
-        """A sound (C, T) float32 for each prompt; see `Maker`. Without an index the words alone are followed."""
-        found = None if how.manner.index is None else self._found(prompts, how.manner.index, how.manner.neighbours)
+        """A sound (C, T) float32 for each prompt; see `Maker`. Without neighbours the words alone are followed."""
+        found = None if self._stored is None else self._stored(prompts)
+        if how.manner.index is not None:
+            found = self._found(prompts, how.manner.index, how.manner.neighbours)
         try:
             waves_BCT = self.model.generate(
                 [prompt.text for prompt in prompts],

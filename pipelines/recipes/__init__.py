@@ -63,7 +63,7 @@ class Listed:
 _AUDIOX = Listed(file="audiox", takes=frozenset({"samples", "learning", "workers"}))
 _AUDIOLDM2 = Listed(file="audioldm2", takes=frozenset({"samples", "listener", "clap", "start", "workers"}))
 _AUDIOLDM2_SPEECH = Listed(file="audioldm2", takes=_AUDIOLDM2.takes - {"samples"})
-_RE_AUDIOLDM = Listed(file="re_audioldm", takes=frozenset({"listener", "clap", "retrieving", "workers"}))
+_RE_AUDIOLDM = Listed(file="re_audioldm", takes=frozenset({"samples", "listener", "clap", "retrieving", "workers"}))
 _AUDIOTOKEN = Listed(file="audiotoken", takes=frozenset({"listener", "pictures", "workers"}))
 
 RECIPES: Mapping[RecipeName, Listed] = MappingProxyType(

@@ -6,10 +6,10 @@ Without retrieval the same recipes are AudioLDM.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
@@ -17,7 +17,9 @@ from curation.latents import Extras
 from curation.samples import Source
 from curation.stored_neighbours import NeighboursWanted
 from models.codecs.codec import RUN_MODEL, Codec, load_codec
-from models.re_audioldm.conditioning import EncoderSources
+from models.re_audioldm import ReAudioLDM
+from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
+from models.re_audioldm.network import ReAudioLdmNetwork
 from models.re_audioldm.recipes import (
     Frozen,
     ReAudioLdmRecipe,
@@ -28,15 +30,23 @@ from models.re_audioldm.recipes import (
     train_re_audioldm,
 )
 from models.training.world import World
+from pipelines.evaluations.made_sounds import Making
+from pipelines.makers.re_audioldm import SYSTEM, ReAudioLdmMaker
+from pipelines.makers.stored import StoredNeighbourhoods
 from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.runner import Job, run
 from pipelines.training.board import watching
+from pipelines.training.evaluation import watched
+from pipelines.training.sound_evaluation import sound_evaluation
 from pipelines.wiring.devices import device_name
 from pipelines.wiring.embedders import embed_text_stage
 from pipelines.wiring.text_encoders import text_source
 from retrieval_index.embed_text import EmbedText
 from retrieval_index.neighbours import read_neighbours, read_neighbours_manifest
+
+if TYPE_CHECKING:
+    from torch import nn
 
 VECTORS = "clap"
 """Name of the vectors of prompts where no neighbours name theirs; that which `embed` gives unless told otherwise."""
@@ -118,31 +128,66 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     codec = _codec(size, dataset, options)
     loaded = load_codec(codec, device=world.device)
     sources = _encoders(size, dataset, options, heard_s=_heard_s(loaded, seconds))
-    recipe = size.recipe(
-        widths=Widths.of(loaded, sources.encoders("cpu")),
-        retrieval=options.retrieving.retrieval,
-        **({} if options.retrieving.neighbours is None else {"neighbours": options.retrieving.neighbours}),
-        **({} if options.clips is None else {"total_clips": options.clips}),
-        seed=seed,
-    )
+    recipe = _recipe(size, options, Widths.of(loaded, sources.encoders("cpu")))
     data = options.sources or (Source(dataset=dataset, generation=options.generation),)
     extras = _extras(size, data, options, recipe, sources.clap, world)
     samples = latent_samples(data, _encoding(size, codec, sources), seconds=[seconds], world=world, extras=extras)
+    frozen = Frozen(codec=loaded, sources=sources)
+    evaluation = sound_evaluation(
+        options.evaluation,
+        folder=folder,
+        source=data[0],
+        making=Making(seconds=seconds, guidance=SYSTEM.usual.guidance, seed=seed),
+        maker_of=_maker_of(frozen, recipe, data[0].dataset, extras, world),
+        world=world,
+    )
     last: dict[str, float] = {}
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         model = train_re_audioldm(
             recipe,
             batches_of(samples, samples.plan(batch_size=recipe.batch_clips, seed=seed)),
-            frozen=Frozen(codec=loaded, sources=sources),
+            frozen=frozen,
             folder=folder,
             data=data_identity(data, seconds=seconds, extras=extras),
             world=world,
             execution=options.execution,
-            watchers=watchers,
+            watchers=watched(watchers, options.evaluation, evaluation),
         )
     if model is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
     return {"clips": len(samples), "too_short": samples.too_short, **last}
+
+
+def _recipe(size: Size, options: RunOptions, widths: Widths) -> ReAudioLdmRecipe:
+    """The recipe as asked; how often samples are made does not change what is trained."""
+    recipe = size.recipe(
+        widths=widths,
+        retrieval=options.retrieving.retrieval,
+        **({} if options.retrieving.neighbours is None else {"neighbours": options.retrieving.neighbours}),
+        **({} if options.clips is None else {"total_clips": options.clips}),
+        seed=options.seed,
+    )
+    return replace(recipe, training=options.evaluation.timed(recipe.training))
+
+
+def _maker_of(
+    frozen: Frozen, recipe: ReAudioLdmRecipe, dataset: Dataset, extras: Extras, world: World
+) -> "Callable[[nn.Module], ReAudioLdmMaker]":
+    """Puts the parts of a model around its network while it is trained, and the neighbours that it is trained with."""
+    near = extras.neighbours
+    stored = None if near is None else StoredNeighbourhoods(dataset, near)
+
+    @cache
+    def encoders() -> FrozenEncoders:
+        return frozen.sources.encoders(world.device)
+
+    def maker_of(network: "nn.Module") -> ReAudioLdmMaker:
+        if not isinstance(network, ReAudioLdmNetwork):
+            raise TypeError(f"the averaged network is a {type(network).__name__}, not a ReAudioLdmNetwork")
+        schedule = recipe.objective.schedule
+        return ReAudioLdmMaker(ReAudioLDM(network, codec=frozen.codec, encoders=encoders(), schedule=schedule), stored)
+
+    return maker_of
 
 
 def _heard_s(codec: Codec, seconds: float) -> float:

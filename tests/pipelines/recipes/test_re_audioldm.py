@@ -21,12 +21,16 @@ from models.encoders.audiomae_network import AudioMaeConfig, AudioMaeEncoder
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
 from models.re_audioldm import ReAudioLDM
 from models.re_audioldm.generate import sizes_of
+from pipelines.evaluations.made_sounds import Making, make_some
+from pipelines.evaluations.sound_sets import packed_set
 from pipelines.makers.manner import Manner
+from pipelines.makers.re_audioldm import SYSTEM
 from pipelines.makers.retrieved import Retriever
 from pipelines.recipes.data import fitted_codec
 from pipelines.recipes.options import Retrieving, RunOptions
 from pipelines.recipes.re_audioldm import SMALL, TINY, train_size
 from pipelines.runner import Job, run
+from pipelines.training.evaluation import EvaluationOptions
 from pipelines.verbs.embed import embed
 from pipelines.verbs.generate import generate
 from pipelines.verbs.index import index
@@ -94,6 +98,26 @@ def test_a_run_reads_the_stored_neighbours_and_no_others(trained: Dataset) -> No
     assert {row["input"] for row in trained.sql("SELECT input FROM embed_text").to_pylist()} >= {
         row["input"] for row in trained.sql("SELECT input FROM encode_text").to_pylist()
     }
+
+
+def test_samples_meanwhile_are_made_with_the_stored_neighbours(trained: Dataset) -> None:
+    """But for half precision they are what the trained model makes with an index of the same clips; weights stay."""
+    folder, plain = trained.folder("runs") / "sampled", trained.folder("runs") / "run"
+    asked = {"codec": str(trained.folder("codecs") / "closed"), "retrieving": Retrieving(found="heard", neighbours=2)}
+    evaluation = EvaluationOptions(samples=2, every_clips=16)
+    facts = train_size(TINY, trained, folder, RunOptions(seconds=1.0, clips=16, evaluation=evaluation, **asked))  # type: ignore[arg-type]
+    assert facts["samples"] == 2.0 and facts["fd_clap"] > 0 and -1 <= facts["clap_score"] <= 1
+    weights = [(run / "model" / "network.safetensors").read_bytes() for run in (folder, plain)]
+    assert weights[0] == weights[1]
+    (place,) = (folder / "samples").iterdir()
+    listed = [json.loads(line) for line in (place / "sounds.jsonl").read_text().splitlines()]
+    by_id = {clip.clip_id: clip for clip in packed_set(trained, "train", seed=0).clips}
+    clips = [by_id[row["clip_id"]] for row in listed]
+    for manner, is_same in ((Manner(index=trained.folder("indexes") / "all"), True), (Manner(), False)):
+        making = Making(seconds=1.0, guidance=SYSTEM.usual.guidance, manner=manner)
+        for row, wave_CT in zip(listed, make_some(SYSTEM.loaded(plain), clips, making), strict=True):
+            sample_T, _ = soundfile.read(place / row["file"], dtype="float32")
+            assert np.allclose(sample_T, wave_CT[0], atol=2e-3) == is_same
 
 
 def test_sounds_are_made_with_what_an_index_holds(trained: Dataset, tmp_path: Path) -> None:
