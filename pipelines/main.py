@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, get_args
 
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, Group, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from curation.errors import ArgumentError, FoundsoundError
@@ -32,6 +32,23 @@ def program_version() -> str:
         return "not installed"
 
 
+def _takes_whole(hint: Any) -> bool:
+    """Whether values of this type are whole numbers, or hold some."""
+    return hint is int or any(map(_takes_whole, get_args(hint)))
+
+
+def refuse_fractions(given: ArgumentCollection) -> None:
+    """Refuse 2.5 where a whole number is wanted, which cyclopts would round to 2.
+
+    Raises:
+        ArgumentError: A whole number was given a fraction.
+    """
+    for argument in given:
+        for token in argument.tokens if _takes_whole(argument.hint) else ():
+            if "." in token.value and not float(token.value).is_integer():
+                raise ArgumentError(f"{token.keyword or argument.name} takes a whole number, not {token.value}")
+
+
 def make_app() -> App:
     """The command line with all its verbs."""
     from pipelines.verbs import VERBS
@@ -42,6 +59,7 @@ def make_app() -> App:
         "Every verb takes --json for machines.",
         version=program_version,
         default_parameter=Parameter(negative=()),
+        group_parameters=Group("Parameters", validator=refuse_fractions),
         result_action="return_value",
         exit_on_error=False,
         print_error=False,

@@ -2,13 +2,16 @@
 
 import errno
 import os
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cyclopts import App, Argument
 
 from curation.dataset import Dataset
-from pipelines.main import main, show
+from pipelines.main import main, make_app, refuse_fractions, show
 
 
 def test_a_reader_that_has_enough_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +47,36 @@ def test_other_errors_of_the_system_are_bugs(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(Path, "mkdir", broken)
     with pytest.raises(OSError, match="a file"):
         main(["compact", str(tmp_path / "d")])
+
+
+def whole_numbers(app: App, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Argument]]:
+    """Every option of every verb that takes whole numbers, after the verb's words."""
+    verbs = [name for name in app if not name.startswith("-")]
+    for verb in verbs:
+        yield from whole_numbers(app[verb], (*words, verb))
+    for argument in () if verbs else app.assemble_argument_collection():
+        if re.search(r"\bint\b", str(argument.hint)):
+            yield words, argument
+
+
+def test_every_whole_number_of_every_verb_refuses_a_fraction() -> None:
+    found = list(whole_numbers(make_app()))
+    assert len(found) > 50
+    for words, argument in found:
+        assert any(refuse_fractions in group.validator for group in argument.parameter.group), (words, argument.name)
+
+
+EVENTS = "evaluate events d --real d@test --trained d --index d --edge"
+
+
+@pytest.mark.parametrize("words", ["neighbours d --k", "train audiox-tiny --data d --workers", EVENTS])
+@pytest.mark.parametrize("number", ["2.5", "1.04"])
+def test_a_fraction_is_not_rounded(words: str, number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    *before, option = words.split()
+    assert main([*before, f"{option}={number}"]) == 2
+    assert f"{option} takes a whole number, not {number}" in capsys.readouterr().err
+
+
+def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["neighbours", str(tmp_path), "--k", "2.0"]) == 2
+    assert "is not a dataset" in capsys.readouterr().err
