@@ -194,7 +194,7 @@ def test_curation_loads_nothing_heavy() -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    assert loaded_after("import pipelines.main; pipelines.main.make_app()") == set()
+    assert loaded_after("import pipelines.program; pipelines.program.make_app()") == set()
 
 
 def test_functions_are_short() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.main import main, make_app
+from pipelines.main import main
+from pipelines.program import make_app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

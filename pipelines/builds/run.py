@@ -19,7 +19,7 @@ from curation.errors import ArgumentError, PausedError, StoppedError
 from curation.selections.selection import read_report
 from pipelines.builds.generations import continued
 from pipelines.builds.options import Step
-from pipelines.main import make_app
+from pipelines.program import make_app
 
 FETCHING = ("fetch", "segment")
 FOLLOWING = ("measure", "tag", "caption", "embed")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.main import make_app
+from pipelines.program import make_app
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cluster.md").read_text()
 

@@ -21,7 +21,7 @@ LIMIT_S = 240.0
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
-    ["pipelines.main", "pipelines.runner", "curation.fetch", "curation.download.youtube", "curation.shards.pack"]
+    ["pipelines.program", "pipelines.runner", "curation.fetch", "curation.download.youtube", "curation.shards.pack"]
 )
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from cyclopts import App, Argument
 
 from curation.dataset import Dataset
-from pipelines.main import main, make_app, refuse_fractions, show
+from pipelines.main import main
+from pipelines.program import make_app, refuse_fractions, show
 
 
 def test_a_reader_that_has_enough_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,3 +82,25 @@ def test_a_fraction_is_not_rounded(words: str, number: str, capsys: pytest.Captu
 def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["neighbours", str(tmp_path), "--k", "2.0"]) == 2
     assert "is not a dataset" in capsys.readouterr().err
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pipelines.main import main
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main(["doctor"]))
+"""
+
+
+@pytest.mark.parametrize("imported", ["pipelines.program", "cyclopts", "curation.errors", "numpy", "pyarrow"])
+def test_an_interrupt_while_the_program_is_imported_ends_it_quietly(imported: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, imported]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
+    assert done.returncode == 130
+    assert done.stderr == "foundsound: stopped; the same command goes on from here\n"

@@ -23,7 +23,7 @@ from curation.selections.selection import read_rows, select
 from curation.selections.where import clips_where
 from curation.text_arrays import text_hash
 from models.encoders.clap_fit import TinyClapConfig, build_tiny_clap
-from pipelines.main import make_app
+from pipelines.program import make_app
 from pipelines.runner import Job, run
 from pipelines.verbs.embed import embed
 from pipelines.verbs.index import index

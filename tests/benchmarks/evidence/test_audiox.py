@@ -78,7 +78,7 @@ def test_a_run_is_killed_once_it_has_saved(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_command_is_one_that_the_program_understands(tmp_path: Path) -> None:
-    from pipelines.main import make_app
+    from pipelines.program import make_app
 
     words = command(RunsPlan(), tmp_path, tmp_path / "run", 64, "--workers", "2")
     _, bound, _ = make_app().parse_args(words[3:], exit_on_error=False, print_error=False)

@@ -9,7 +9,7 @@ from curation.selections.selection import select
 from curation.shards.pack import pack
 from pipelines.builds.generations import continued
 from pipelines.builds.options import Step
-from pipelines.main import make_app
+from pipelines.program import make_app
 from tests.curation.made import Made
 
 
