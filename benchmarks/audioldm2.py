@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import Measured, best_seconds
+from benchmarks._diffusion_step import Step, compared, compared_compiled, drawn, in_bins, optimised
 from models.audioldm2 import AudioLDM2
 from models.audioldm2.conditioning import FrozenEncoders
 from models.audioldm2.hearing import Hearing
@@ -111,22 +111,7 @@ def stored(model: AudioLDM2, wave_BT: Tensor, texts: list[str]) -> dict[str, Any
     }
 
 
-def optimised(loss_of: Callable[[], Tensor], parameters: list[nn.Parameter], *, fused: bool) -> Callable[[], float]:
-    """A step that takes the gradient of a loss."""
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=1e-2, fused=fused)
-
-    def step() -> float:
-        loss = loss_of()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
-
-
-def ours(network: AudioLdm2Network, batch: dict[str, Any]) -> Callable[[], float]:
+def ours(network: AudioLdm2Network, batch: dict[str, Any]) -> Step:
     """A step on what was stored."""
     trained_parts(network, "diffusion")
     objective = AudioLdm2Objective(ObjectiveSettings(phase="diffusion", drop=0.0), {})
@@ -136,26 +121,18 @@ def ours(network: AudioLdm2Network, batch: dict[str, Any]) -> Callable[[], float
     )
 
 
-def drawn(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Levels and noise that the objective draws for the first clips of a run with seed 0, noise as (B, Z, F, V)."""
-    rngs = sample_rngs(0, 0, len(batch["keys"]))
-    for rng in rngs:
-        rng.random(3)
-    levels = torch.tensor([published_schedule().draw(rng) for rng in rngs])
-    shape = batch["latents"].shape[1:]
-    noise_BFD = torch.from_numpy(np.stack([rng.standard_normal(shape, np.float32) for rng in rngs]))
-    return levels, noise_BFD.unflatten(2, (8, -1)).transpose(1, 2).contiguous()
-
-
-def peer(model: AudioLDM2, unet: Any, wave_BT: Tensor, batch: dict[str, Any], *, encodes: bool) -> Callable[[], float]:
+def peer(model: AudioLDM2, unet: Any, wave_BT: Tensor, batch: dict[str, Any], *, encodes: bool) -> Step:
     """A step as the examples make it, of the numbers that ours draws; the frozen encoders run in it, or do not."""
     from diffusers import DDPMScheduler
 
     scheduler = DDPMScheduler(**published_schedule().scheduler_settings())
-    levels, noise = drawn(batch)
+    rngs = sample_rngs(0, 0, len(batch["keys"]))
+    for rng in rngs:
+        rng.random(3)  # the objective draws these first: what is dropped, and of what the LOA is
+    levels, noise_BFD = drawn(published_schedule(), rngs, batch["latents"].shape[1:])
+    noise, latents = in_bins(noise_BFD), in_bins(batch["latents"])
     vae, text, listener = model.codec.vae, model.encoders.text, model.encoders.listener
     assert listener is not None
-    latents = batch["latents"].unflatten(2, (8, -1)).transpose(1, 2).contiguous()
     loa, (hidden, mask) = batch["heard"], text.text_tokens(batch["texts"])
 
     def loss_of() -> Tensor:
@@ -201,12 +178,6 @@ def generations(model: AudioLDM2, folder: Path, steps: int) -> tuple[Callable[[]
     return by_ours, by_pipeline
 
 
-def flops_of(step: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return float(counter.get_total_flops())
-
-
 COMPILED: dict[str, Any] = {"multiples": (1, 2, 3), "layers": 1}
 """Sizes of the UNet that is compiled: every kind of block that the whole one has."""
 
@@ -223,8 +194,7 @@ def compiled_ratio(
     prepare_blocks(network, Execution(compile=True))
     ways = ours(network, batch), peer(model, torch.compile(other), wave_BT, batch, encodes=False)
     np.testing.assert_allclose(ways[0](), ways[1](), rtol=1e-3)
-    ours_s, peer_s = best_seconds(*ways, rounds=rounds)
-    return {"compiled_ratio": peer_s / ours_s, "compiled_s": ours_s, "peer_compiled_s": peer_s}
+    return compared_compiled(*ways, rounds=rounds)
 
 
 def twin(unet: Any) -> Any:
@@ -253,18 +223,10 @@ def measure(share: int = 4, batch: int = 4, steps: int = 5, rounds: int = 5) -> 
             ours(model.network, given),
             peer(model, twin(model.network.unet), wave_BT, given, encodes=True),
         )
-        np.testing.assert_allclose(step(), peer_step(), rtol=1e-4)
-        step_s, peer_s = best_seconds(step, peer_step, rounds=rounds)
-        flops, peer_flops = flops_of(step), flops_of(peer_step)
+        found = compared(step, peer_step, clips=batch, rounds=rounds)
         compiled = compiled_ratio(model, share, wave_BT, given, rounds)
     return {
-        "ratio": peer_s / step_s,
-        "peer": "a loop in the style of diffusers' train_text_to_image.py, frozen encoders in the step",
-        "clips_a_second": batch / step_s,
-        "peer_clips_a_second": batch / peer_s,
-        "gflop_a_clip": flops / batch / 1e9,
-        "peer_gflop_a_clip": peer_flops / batch / 1e9,
-        "gflop_per_s": flops / step_s / 1e9,
+        **found,
         **compiled,
         "generate_ratio": pipeline_s / made_s,
         "generate_s": made_s,

@@ -12,17 +12,16 @@ work for both. Times are CPU seconds of one thread, so that what else the machin
 """
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from benchmarks import Measured
+from benchmarks import Measured, best_seconds
+from benchmarks._diffusion_step import Step, drawn, flops_of, optimised
 from models.audiotoken import AudioToken
 from models.audiotoken.network import AudioTokenConfig, AudioTokenNetwork
 from models.audiotoken.objective import AudioTokenObjective, ObjectiveSettings
@@ -99,15 +98,14 @@ def frozen_parts(width: int, side: int) -> tuple[TextToImage, Beats, Any]:
 
 
 def training_peer(
-    model: TextToImage, listener: Beats, network: nn.Module, batch: dict[str, Any], draws: dict[str, torch.Tensor]
-) -> Callable[[], float]:
+    model: TextToImage, listener: Beats, network: nn.Module, batch: dict[str, Any], draws: dict[str, Tensor]
+) -> Step:
     """A step as the examples make it, of the numbers that ours draws."""
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-2)
     scheduler = DDIMScheduler(**SPREAD.scheduler_settings())
     prompt = AudioTokenObjective(ObjectiveSettings(), model, listener).prompt
     pixels = batch["pictures"].permute(0, 3, 1, 2).float() / 127.5 - 1
 
-    def step() -> float:
+    def loss_of() -> Tensor:
         found = model.vae.encode(pixels).latent_dist
         latents = (found.mean + found.std * draws["place"]).detach() * model.vae.config.scaling_factor
         noisy = scheduler.add_noise(latents, draws["noise"], draws["levels"])
@@ -115,65 +113,33 @@ def training_peer(
             features = listener.features(batch["waves"])
         token = network(features)
         said = model.unet(noisy, draws["levels"], encoder_hidden_states=prompt.states(token)).sample
-        loss = (
-            nn.functional.mse_loss(said.float(), scheduler.get_velocity(latents, draws["noise"], draws["levels"]))
-            + 0.01 * token.abs().mean()
-        )
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
+        wanted = scheduler.get_velocity(latents, draws["noise"], draws["levels"])
+        return nn.functional.mse_loss(said.float(), wanted) + 0.01 * token.abs().mean()
 
-    return step
+    return optimised(loss_of, network.parameters(), fused=False, most_norm=None)
 
 
-def training_ours(
-    model: TextToImage, listener: Beats, network: nn.Module, batch: dict[str, Any]
-) -> Callable[[], float]:
+def training_ours(model: TextToImage, listener: Beats, network: nn.Module, batch: dict[str, Any]) -> Step:
     """A step on stored latents."""
     objective = AudioTokenObjective(ObjectiveSettings(), model, listener)
     latents, spreads = model.latent_moments(batch["pictures"])
     stored = {"keys": batch["keys"], "waves": batch["waves"], "latents": latents, "spreads": spreads}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=1e-2, fused=True)
-
-    def step() -> float:
-        loss = objective(network, stored, sample_rngs(0, 0, len(batch["keys"]))).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
+    count = len(batch["keys"])
+    return optimised(
+        lambda: objective(network, stored, sample_rngs(0, 0, count)).loss,
+        network.parameters(),
+        fused=True,
+        most_norm=None,
+    )
 
 
-def drawn(model: TextToImage, count: int) -> dict[str, torch.Tensor]:
-    """What the objective draws for the first clips of a run with seed 0: levels, noise, places."""
+def draws_of(model: TextToImage, count: int) -> dict[str, Tensor]:
+    """What the objective draws for the first clips of a run with seed 0: levels, noise, places in latents' spread."""
     shape = (int(model.vae.config.latent_channels), model.latent_side, model.latent_side)
     rngs = sample_rngs(0, 0, count)
-    levels = torch.tensor([model.schedule.draw(rng) for rng in rngs])
-    noise, place = (
-        torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])) for _ in range(2)
-    )
+    levels, noise = drawn(model.schedule, rngs, shape)
+    place = torch.from_numpy(np.stack([rng.standard_normal(shape, np.float32) for rng in rngs]))
     return {"levels": levels, "noise": noise, "place": place}
-
-
-def best_cpu_seconds(*ways: Callable[[], object], rounds: int) -> list[float]:
-    """Least CPU time of each way, s; they take turns, and each is run once before, untimed."""
-    for way in ways:
-        way()
-    best = [float("inf")] * len(ways)
-    for _ in range(rounds):
-        for number, way in enumerate(ways):
-            begun = time.process_time()
-            way()
-            best[number] = min(best[number], time.process_time() - begun)
-    return best
-
-
-def flops_of(step: Callable[[], float]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return float(counter.get_total_flops())
 
 
 def measure(width: int = 80, side: int = 32, batch: int = 1, steps: int = 4, rounds: int = 5) -> Measured:
@@ -187,9 +153,9 @@ def measure(width: int = 80, side: int = 32, batch: int = 1, steps: int = 4, rou
     pictures = torch.randint(0, 256, (batch, 8 * side, 8 * side, 3), dtype=torch.uint8)
     given = {"keys": [str(row) for row in range(batch)], "waves": waves, "pictures": pictures}
     ours = training_ours(model, listener, network, given)
-    theirs = training_peer(model, listener, other, given, drawn(model, batch))
+    theirs = training_peer(model, listener, other, given, draws_of(model, batch))
     np.testing.assert_allclose(ours(), theirs(), rtol=1e-4)
-    ours_s, theirs_s = best_cpu_seconds(ours, theirs, rounds=rounds)
+    ours_s, theirs_s = best_seconds(ours, theirs, rounds=rounds, clock=time.process_time)
     ours_flops, theirs_flops = flops_of(ours), flops_of(theirs)
 
     made_by = AudioToken(network, pictures=model, listener=listener)
@@ -209,7 +175,7 @@ def measure(width: int = 80, side: int = 32, batch: int = 1, steps: int = 4, rou
         )
 
     np.testing.assert_allclose(made(), made_by_pipeline(), atol=1e-3 + 0.5 / 255)  # ours are whole numbers of 255
-    made_s, made_by_pipeline_s = best_cpu_seconds(made, made_by_pipeline, rounds=rounds)
+    made_s, made_by_pipeline_s = best_seconds(made, made_by_pipeline, rounds=rounds, clock=time.process_time)
     return {
         "ratio": theirs_s / ours_s,
         "peer": "a loop in the style of diffusers' textual_inversion.py, pictures encoded in the step",

@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import Measured
+from benchmarks._diffusion_step import flops_of
 from models.audiox.network import AudioXConfig, AudioXTransformer
 from models.audiox.published import transformer_config
 from models.training.execution import Execution, prepare_blocks
@@ -181,9 +181,7 @@ def step_flops(sizes: Sizes, device: torch.device) -> float:
     """Products and attention of one step, forward and backward."""
     network = ours(sizes).to(device)
     *given, _ = inputs_of(sizes, device)
-    with FlopCounterMode(display=False) as counter:
-        network(given[0], given[1], given[2], None, given[3]).sum().backward()
-    return float(counter.get_total_flops())
+    return flops_of(lambda: network(given[0], given[1], given[2], None, given[3]).sum().backward())
 
 
 def products_flops_per_s(sizes: Sizes, device: torch.device) -> float:

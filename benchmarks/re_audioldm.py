@@ -19,13 +19,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import Measured, best_seconds
+from benchmarks import Measured
+from benchmarks._diffusion_step import Step, compared, compared_compiled, drawn, in_bins, optimised
 from models.audiox.encoder_source import EncoderSource
 from models.codecs.mel_training import MelVaeConfig
 from models.codecs.mel_vae import MelVaeCodec
@@ -122,40 +121,17 @@ def stored(parts: Parts, clips: Clips) -> dict[str, Any]:
     }
 
 
-def optimised(loss_of: Callable[[], Tensor], network: nn.Module, *, fused: bool) -> Callable[[], float]:
-    """A step that takes the gradient of a loss."""
-    parameters = list(network.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=1e-2, fused=fused)
-
-    def step() -> float:
-        loss = loss_of()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        return loss.item()
-
-    return step
-
-
 SETTINGS = ObjectiveSettings(drop_all=0.0, drop_neighbours=0.0)
 """Nothing is taken away, so that both see the same."""
 
 
-def ours(network: ReAudioLdmNetwork, batch: dict[str, Any]) -> Callable[[], float]:
+def ours(network: ReAudioLdmNetwork, batch: dict[str, Any]) -> Step:
     """A step on what was stored."""
     objective = ReAudioLdmObjective(SETTINGS)
     count = len(batch["keys"])
-    return optimised(lambda: objective(network.train(), batch, sample_rngs(0, 0, count)).loss, network, fused=True)
-
-
-def drawn(batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """Levels and noise that the objective draws for the first clips of a run with seed 0, noise as (B, Z, F, W)."""
-    rngs = sample_rngs(0, 0, len(batch["keys"]))
-    levels = torch.tensor([SETTINGS.schedule.draw(rng) for rng in rngs])
-    shape = batch["latents"].shape[1:]
-    noise_BFD = torch.from_numpy(np.stack([rng.standard_normal(shape, np.float32) for rng in rngs]))
-    return levels, noise_BFD.unflatten(2, (8, -1)).transpose(1, 2).contiguous()
+    return optimised(
+        lambda: objective(network.train(), batch, sample_rngs(0, 0, count)).loss, network.parameters(), fused=True
+    )
 
 
 def encoded(parts: Parts, clips: Clips) -> tuple[Tensor, Conditions]:
@@ -180,7 +156,7 @@ def encoded(parts: Parts, clips: Clips) -> tuple[Tensor, Conditions]:
 
 def peer(
     network: ReAudioLdmNetwork, unet: Any, batch: dict[str, Any], again: Callable[[], tuple[Tensor, Conditions]]
-) -> Callable[[], float]:
+) -> Step:
     """A step as the examples make it, of the numbers that ours draws.
 
     Args:
@@ -190,7 +166,8 @@ def peer(
         again: Gives latents and conditions in every step.
     """
     scheduler = DDPMScheduler(**SETTINGS.schedule.scheduler_settings())
-    levels, noise = drawn(batch)
+    levels, noise_BFD = drawn(SETTINGS.schedule, sample_rngs(0, 0, len(batch["keys"])), batch["latents"].shape[1:])
+    noise = in_bins(noise_BFD)
 
     def loss_of() -> Tensor:
         latents_BZFW, conditions = again()
@@ -209,13 +186,7 @@ def peer(
         )[0]
         return nn.functional.mse_loss(found.float(), noise.float())
 
-    return optimised(loss_of, network, fused=False)
-
-
-def flops_of(step: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
-        step()
-    return float(counter.get_total_flops())
+    return optimised(loss_of, network.parameters(), fused=False)
 
 
 COMPILED: dict[str, Any] = {"multiples": (1, 2, 3), "layers": 1}
@@ -226,12 +197,11 @@ def compiled_ratio(config: ReAudioLdmConfig, batch: dict[str, Any], rounds: int)
     """Both compiled, on what was stored."""
     network = ReAudioLdmNetwork(replace(config, **COMPILED))
     other = deepcopy(network)
-    latents_BZFW = batch["latents"].unflatten(2, (8, -1)).transpose(1, 2).contiguous()
+    latents_BZFW = in_bins(batch["latents"])
     conditions = Conditions.of_batch(batch, network.config.neighbours)
     prepare_blocks(network, Execution(compile=True))
     theirs = peer(other, torch.compile(other.unet), batch, lambda: (latents_BZFW, conditions))
-    ours_s, peer_s = best_seconds(ours(network, batch), theirs, rounds=rounds)
-    return {"compiled_ratio": peer_s / ours_s, "compiled_s": ours_s, "peer_compiled_s": peer_s}
+    return compared_compiled(ours(network, batch), theirs, rounds=rounds)
 
 
 def measure(share: int = 4, batch: int = 4, neighbours: int = 3, rounds: int = 5, *, compiles: bool = True) -> Measured:
@@ -241,19 +211,6 @@ def measure(share: int = 4, batch: int = 4, neighbours: int = 3, rounds: int = 5
         network, clips = ReAudioLdmNetwork(parts.config), Clips.drawn(batch, neighbours)
         given, other = stored(parts, clips), deepcopy(network)
         step, peer_step = ours(network, given), peer(other, other.unet, given, lambda: encoded(parts, clips))
-        np.testing.assert_allclose(step(), peer_step(), rtol=1e-4)
-        step_s, peer_s = best_seconds(step, peer_step, rounds=rounds)
-        flops, peer_flops = flops_of(step), flops_of(peer_step)
+        found = compared(step, peer_step, clips=batch, rounds=rounds)
         compiled = compiled_ratio(parts.config, given, rounds) if compiles else {}
-    return {
-        "ratio": peer_s / step_s,
-        "peer": "a loop in the style of diffusers' train_text_to_image.py, frozen encoders in the step",
-        "clips_a_second": batch / step_s,
-        "peer_clips_a_second": batch / peer_s,
-        "gflop_a_clip": flops / batch / 1e9,
-        "peer_gflop_a_clip": peer_flops / batch / 1e9,
-        "gflop_per_s": flops / step_s / 1e9,
-        "neighbours": neighbours,
-        **compiled,
-        "threads": torch.get_num_threads(),
-    }
+    return {**found, "neighbours": neighbours, **compiled, "threads": torch.get_num_threads()}
