@@ -19,6 +19,7 @@ from models.audioldm2.phases import PhaseRecipe, train_phases
 from models.audioldm2.phonemes import phoneme_stream
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
+from models.model_folder import RUN_MODEL as RUN_MODEL
 from models.training.averaged import RowsAt, decisive, open_together, seeded
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -26,8 +27,6 @@ from models.training.loop import TrainSettings, Watchers
 from models.training.optimizers import OptimizerSettings
 from models.training.schedule import Schedule
 from models.training.world import World
-
-RUN_MODEL = "model"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

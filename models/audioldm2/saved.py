@@ -11,7 +11,6 @@ A folder that diffusers wrote has none of the last three and is read as well. We
 """
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from models import model_folder
 from models.audioldm2.clap_parts import clap_parts
 from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders
 from models.audioldm2.hearing import Hearing
@@ -29,6 +29,7 @@ from models.audiox.pretrained import T5TextTokens
 from models.codecs.mel_vae import MelVaeCodec
 from models.encoders.audiomae import AudioMae, save_audiomae
 from models.encoders.clap import ClapEncoder
+from models.model_folder import read_config, written_whole
 
 if TYPE_CHECKING:
     from models.audioldm2.generate import AudioLDM2
@@ -62,12 +63,7 @@ def model_in(folder: Path) -> Path:
     Raises:
         FileNotFoundError: neither holds a model.
     """
-    for place in (folder / "model", folder):
-        if any((place / name).is_file() for name in (OWN_FILE, INDEX_FILE)):
-            return place
-    raise FileNotFoundError(
-        f"{folder} holds no trained model ({INDEX_FILE}): give the folder of a run that has ended, or of a pipeline"
-    )
+    return model_folder.model_in(folder, INDEX_FILE, OWN_FILE)
 
 
 def hearing_of(folder: Path) -> Hearing:
@@ -122,10 +118,7 @@ def _own(inside: Path) -> dict[str, Any]:
         if told.get("_class_name") != _PIPELINE or told.get("text_encoder_2", ["", ""])[1] != "T5EncoderModel":
             raise ValueError(f"{inside} is no {_PIPELINE} with CLAP and T5")
         return {}
-    told = json.loads(file.read_text(encoding="utf-8"))
-    if told.get("format") != _FORMAT:
-        raise ValueError(f"{file} has format {told.get('format')!r}, not {_FORMAT!r}")
-    return dict(told)
+    return read_config(file, _FORMAT)
 
 
 def _network(inside: Path, own: dict[str, Any]) -> AudioLdm2Network:
@@ -200,12 +193,16 @@ def write_model(model: "AudioLDM2", folder: Path) -> None:
     Raises:
         ValueError: the text encoder is none of which the pipeline knows the tokenizer.
     """
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    with written_whole(folder) as partial:
+        _write_parts(model, partial)
+        (partial / OWN_FILE).write_text(json.dumps(_told(model), indent=1) + "\n")
+
+
+def _write_parts(model: "AudioLDM2", folder: Path) -> None:
+    """Writes all but `foundsound.json` into an empty folder."""
     network, language = model.network, model.network.language
     model.codec.vae.register_to_config(scaling_factor=float(network.latent_scale))
-    model.codec.save(partial)
+    model.codec.save(folder)
     is_pair = tuple(language.adapters) == _PAIR
     parts: dict[str, Any] = {
         "unet": network.unet,
@@ -217,29 +214,30 @@ def write_model(model: "AudioLDM2", folder: Path) -> None:
         parts["projection_model"] = _projection(language)
     network.unet.to(memory_format=torch.contiguous_format)  # as safetensors want it
     for name, part in parts.items():
-        part.save_pretrained(partial / name)
+        part.save_pretrained(folder / name)
     network.unet.to(memory_format=torch.channels_last)
     if is_pair:
-        _pipeline({**parts, "vae": model.codec.vae, "vocoder": model.codec.vocoder}).save_config(partial)
+        _pipeline({**parts, "vae": model.codec.vae, "vocoder": model.codec.vocoder}).save_config(folder)
     else:
-        (partial / _ADAPTERS).mkdir()
-        save_file(_whole(language.adapters), partial / _ADAPTERS / "model.safetensors")
-    model.encoders.clap.tokenizer.save_pretrained(partial / "text_encoder")
-    save_file({"mean_loa": network.mean_loa_LW.contiguous().cpu()}, partial / "mean_loa.safetensors")
+        (folder / _ADAPTERS).mkdir()
+        save_file(_whole(language.adapters), folder / _ADAPTERS / "model.safetensors")
+    model.encoders.clap.tokenizer.save_pretrained(folder / "text_encoder")
+    save_file({"mean_loa": network.mean_loa_LW.contiguous().cpu()}, folder / "mean_loa.safetensors")
     if model.encoders.listener is not None:
-        save_audiomae(model.encoders.listener.network, partial / _LISTENER)
-    own = {
+        save_audiomae(model.encoders.listener.network, folder / _LISTENER)
+
+
+def _told(model: "AudioLDM2") -> dict[str, Any]:
+    """What `foundsound.json` says."""
+    language = model.network.language
+    return {
         "format": _FORMAT,
         "system": "audioldm2",
         "streams": [asdict(one) for one in language.config.streams],
         "vectors": language.config.vectors,
-        "text_stream": network.text_stream,
+        "text_stream": model.network.text_stream,
         "hearing": asdict(model.hearing),
     }
-    (partial / OWN_FILE).write_text(json.dumps(own, indent=1) + "\n")
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.rename(folder)
 
 
 def _ddim(settings: dict[str, Any]) -> Any:

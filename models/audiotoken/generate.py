@@ -10,11 +10,10 @@ Legend: B sounds, T samples, L text tokens, D width of a word, H and W pixels.
 
 import inspect
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors import SafetensorError
@@ -25,9 +24,10 @@ from models.audiotoken.conditioning import PROMPT, SoundPrompt, heard, no_text_s
 from models.audiotoken.network import AudioTokenConfig, AudioTokenNetwork
 from models.audiotoken.text_to_image import TextToImage
 from models.encoders.beats import Beats
+from models.model_folder import model_in, read_config, written_whole
 
-FORMAT = "audiotoken 1"
-WEIGHTS = "embedder.safetensors"
+_FORMAT = "audiotoken 1"
+_WEIGHTS = "embedder.safetensors"
 OnStep = Callable[[int, int], None]
 
 
@@ -106,8 +106,8 @@ class AudioToken:
             OSError: A frozen model is not there.
             ValueError: The folder is damaged, or a frozen model is another than the embedder was trained with.
         """
-        inside = model_in(Path(folder))
-        config = read_config(inside / "config.json")
+        inside = model_in(folder, _WEIGHTS)
+        config = read_config(inside / "config.json", _FORMAT, "network", "prompt", "sources", "identities")
         sources = FrozenSources(
             pictures=pictures or config["sources"]["pictures"], listener=listener or config["sources"]["listener"]
         )
@@ -124,9 +124,9 @@ class AudioToken:
                 )
         network = AudioTokenNetwork(AudioTokenConfig(**config["network"]))
         try:
-            network.load_state_dict(load_file(inside / WEIGHTS))
+            network.load_state_dict(load_file(inside / _WEIGHTS))
         except (RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{inside / WEIGHTS} is damaged, copy the model again: {error}") from error
+            raise ValueError(f"{inside / _WEIGHTS} is damaged, copy the model again: {error}") from error
         return cls(
             network.to(device).requires_grad_(False), pictures=model, listener=beats, prompt=str(config["prompt"])
         )
@@ -138,24 +138,18 @@ class AudioToken:
             folder: Of the model.
             sources: Where the frozen models are.
         """
-        folder = Path(folder)
-        partial = folder.with_name(f".partial-{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        save_file(state, partial / WEIGHTS)
         config = {
-            "format": FORMAT,
+            "format": _FORMAT,
             "system": "audiotoken",
             "network": asdict(self.network.config),
             "prompt": self.prompt,
             "sources": asdict(sources.lasting()),
             "identities": {"pictures": self.pictures.identity(), "listener": self.listener.identity()},
         }
-        (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with written_whole(Path(folder)) as partial:
+            save_file(state, partial / _WEIGHTS)
+            (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
     @torch.no_grad()
     def token(self, wave_T: Tensor) -> Tensor:
@@ -237,38 +231,6 @@ def check_widths(config: AudioTokenConfig, pictures: TextToImage, listener: Beat
             f"the embedder's words are {config.token_width} wide, those of the text encoder {pictures.token_width}: "
             "give its own text-to-image model"
         )
-
-
-def model_in(folder: Path) -> Path:
-    """The folder itself, or `model` in it.
-
-    Raises:
-        FileNotFoundError: Neither holds an embedder.
-    """
-    for inside in (folder / "model", folder):
-        if (inside / WEIGHTS).is_file():
-            return inside
-    raise FileNotFoundError(
-        f"{folder} holds no trained AudioToken ({WEIGHTS}): give the folder of a run that has ended"
-    )
-
-
-def read_config(file: Path) -> dict[str, Any]:
-    """What `config.json` says.
-
-    Raises:
-        ValueError: It is damaged, or of another format.
-    """
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        told = config.get("format")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error
-    if told != FORMAT:
-        raise ValueError(f"{file} has format {told!r}, not {FORMAT!r}")
-    if missing := [name for name in ("network", "prompt", "sources", "identities") if name not in config]:
-        raise ValueError(f"{file} is damaged, copy the model again: it has no {', '.join(missing)}")
-    return dict(config)
 
 
 def _lasting(name_or_path: str) -> str:

@@ -12,6 +12,7 @@ from models.audiotoken.network import AudioTokenConfig, AudioTokenNetwork
 from models.audiotoken.objective import AudioTokenObjective, ObjectiveSettings
 from models.audiotoken.text_to_image import TextToImage
 from models.encoders.beats import Beats
+from models.model_folder import RUN_MODEL
 from models.training.averaged import RowsAt, open_together, seeded, train_averaged, written
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -185,5 +186,5 @@ def train_audiotoken(
     if averaged is None:
         return None
     model = AudioToken(averaged, pictures=pictures, listener=listener, prompt=recipe.objective.prompt)
-    model.save_pretrained(folder / "model", frozen.sources)
+    model.save_pretrained(folder / RUN_MODEL, frozen.sources)
     return model

@@ -8,7 +8,6 @@ Legend: B pictures, Z latent channels, h and w latent pixels, L text tokens.
 """
 
 import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.diffusion.discrete import DiscreteSchedule
+from models.model_folder import RUN_MODEL, written_whole
 from models.training.averaged import RowsAt, decisive, seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -338,7 +338,7 @@ def train_pictures(
     if networks is None:
         return None
     vae.register_to_config(scaling_factor=scale)
-    return save_pipeline(networks, vae, tokenizer, folder / "model")
+    return save_pipeline(networks, vae, tokenizer, folder / RUN_MODEL)
 
 
 @torch.no_grad()
@@ -365,8 +365,6 @@ def save_pipeline(networks: TextAndUnet, vae: Any, tokenizer: Any, folder: Path)
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    pipeline.save_pretrained(str(partial), safe_serialization=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    return partial.rename(folder)
+    with written_whole(folder) as partial:
+        pipeline.save_pretrained(str(partial), safe_serialization=True)
+    return folder

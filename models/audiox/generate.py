@@ -11,7 +11,6 @@ Legend: B sounds, C channels, T samples, F latent frames, D latent channels, N p
 
 import json
 import math
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -31,8 +30,10 @@ from models.audiox.sampling import Noise, Sampling, Seed, guidance_of, sample_la
 from models.codecs.codec import Codec, load_codec
 from models.diffusion.paths import PATHS
 from models.diffusion.solvers import OnStep
+from models.model_folder import damage_named, model_in, read_config, written_whole
 
 _FORMAT = "audiox 2"
+_WEIGHTS = "network.safetensors"
 Guidance = float | Mapping[Modality, float]
 
 
@@ -81,10 +82,10 @@ class AudioX:
             FileNotFoundError: if there is no model in the folder.
             ValueError: if its format is not this version's, it is damaged, or its parts do not fit each other.
         """
-        inside = _model_in(Path(folder))
+        inside = model_in(folder, _WEIGHTS)
         sizes, sources, path = _read_config(inside / "config.json")
         network = AudioXNetwork(sizes)
-        network.load_state_dict(load_file(inside / "network.safetensors"))
+        network.load_state_dict(load_file(inside / _WEIGHTS))
         return cls(
             network.to(device).requires_grad_(False),
             codec=load_codec(inside / "codec", device=device),
@@ -127,25 +128,17 @@ class AudioX:
             folder: Of the model.
             sources: Where the encoders came from.
         """
-        folder = Path(folder)
-        partial = folder.with_name(f".partial-{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.codec.save(partial / "codec")
-        save_file(
-            {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()},
-            partial / "network.safetensors",
-        )
-        config = {
-            "format": _FORMAT,
-            "network": asdict(self.network.config),
-            "path": self.path,
-            **sources.save(partial),
-        }
-        (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        with written_whole(Path(folder)) as partial:
+            self.codec.save(partial / "codec")
+            save_file(state, partial / _WEIGHTS)
+            config = {
+                "format": _FORMAT,
+                "network": asdict(self.network.config),
+                "path": self.path,
+                **sources.save(partial),
+            }
+            (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
     @torch.no_grad()
     def generate(
@@ -249,35 +242,15 @@ def sizes_of(folder: str | Path) -> AudioXConfig:
         FileNotFoundError: if there is no model in the folder.
         ValueError: if its format is not this version's, or it is damaged.
     """
-    return _read_config(_model_in(Path(folder)) / "config.json")[0]
-
-
-def _model_in(folder: Path) -> Path:
-    """The folder itself, or `model` in it."""
-    inside = folder / "model" if (folder / "model" / "network.safetensors").exists() else folder
-    if not (inside / "network.safetensors").exists():
-        raise FileNotFoundError(
-            f"{folder} holds no trained model (network.safetensors): give the folder of a run that has ended"
-        )
-    return inside
+    return _read_config(model_in(folder, _WEIGHTS) / "config.json")[0]
 
 
 def _read_config(file: Path) -> tuple[AudioXConfig, ConditionSources, str]:
     """Sizes of a network, where its encoders are, and its path, as `config.json` has them."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        told = config.get("format")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error
-    if told != _FORMAT:
-        raise ValueError(f"{file} has format {told!r}, not {_FORMAT!r}")
-    try:
+    config = read_config(file, _FORMAT)
+    with damage_named(file):
         sources = ConditionSources.from_saved(config, file.parent)
         return _network_config(config["network"]), sources, str(config["path"])
-    except KeyError as error:
-        raise ValueError(f"{file} is damaged, copy the model again: it has no {error}") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error
 
 
 def _network_config(told: Mapping[str, Any]) -> AudioXConfig:

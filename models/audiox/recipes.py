@@ -15,6 +15,7 @@ from models.audiox.objective import AudioXObjective, ObjectiveSettings
 from models.audiox.tasks import TaskMix
 from models.codecs.codec import Codec
 from models.diffusion.times import TimeDraw
+from models.model_folder import RUN_MODEL
 from models.training.averaged import RowsAt, open_together, seeded, train_averaged, written
 from models.training.checkpoint import checkpoints
 from models.training.ema import EmaSettings
@@ -259,7 +260,7 @@ def train_audiox(
     if averaged is None:
         return None
     model = AudioX(averaged, codec=frozen.codec, encoders=encoders, path=recipe.objective.path)
-    model.save_pretrained(folder / "model", frozen.sources)
+    model.save_pretrained(folder / RUN_MODEL, frozen.sources)
     return model
 
 

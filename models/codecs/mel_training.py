@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.codecs.codec import RUN_MODEL
 from models.codecs.discriminator import DiscriminatorConfig, StftDiscriminator
 from models.codecs.losses import SpectralLoss, SpectralSettings, latent_divergence
 from models.codecs.mel import LogMel, LogMelConfig
 from models.codecs.mel_vae import MelVaeCodec, voiced
-from models.codecs.recipes import WavesAt, begin_run, save_whole
+from models.codecs.recipes import WavesAt, begin_run
 from models.codecs.waveform_vae import judged, result_of
+from models.model_folder import RUN_MODEL, written_whole
 from models.training.averaged import seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -373,4 +373,6 @@ def train_mel_vae(
     if averaged is None:
         return None
     codec = MelVaeCodec(averaged.vae, averaged.vocoder, weights_sha256="not yet saved")
-    return MelVaeCodec.from_pretrained(save_whole(folder / RUN_MODEL, codec.save), device=world.device)
+    with written_whole(folder / RUN_MODEL) as partial:
+        codec.save(partial)
+    return MelVaeCodec.from_pretrained(folder / RUN_MODEL, device=world.device)

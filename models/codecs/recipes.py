@@ -1,16 +1,15 @@
 """Codecs to train: sizes, losses and lengths of runs, and the function that trains one. Not where sounds come from."""
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.codecs.codec import RUN_MODEL
 from models.codecs.discriminator import DiscriminatorConfig
 from models.codecs.losses import SpectralSettings
 from models.codecs.oobleck import OobleckCodec
 from models.codecs.waveform_vae import CodecLossSettings, WaveformVae, WaveformVaeConfig, WaveformVaeObjective
+from models.model_folder import RUN_MODEL, written_whole
 from models.training.averaged import decisive, open_together, seeded, train_averaged
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -186,18 +185,9 @@ def train_codec(
     )
     if averaged is None:
         return None
-    model = save_whole(folder / RUN_MODEL, lambda path: averaged.autoencoder.save_pretrained(str(path)))
-    return OobleckCodec.from_pretrained(model, device=world.device)
-
-
-def save_whole(folder: Path, save: Callable[[Path], object]) -> Path:
-    """Has a folder written beside its place and then put there, so that it is whole or not there; returns it."""
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    save(partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-    return folder
+    with written_whole(folder / RUN_MODEL) as partial:
+        averaged.autoencoder.save_pretrained(str(partial))
+    return OobleckCodec.from_pretrained(folder / RUN_MODEL, device=world.device)
 
 
 def begin_run(

@@ -26,6 +26,7 @@ from models.encoders.audiomae_network import (
     sincos_positions,
 )
 from models.encoders.kaldi_fbank import KaldiFbank
+from models.model_folder import RUN_MODEL
 from models.training.averaged import open_together, seeded, train_averaged, written
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -37,9 +38,6 @@ from models.training.world import World
 
 VARIANCE_FLOOR = 1e-6
 """Added to a patch's variance before it is divided by. Source: the published code of MAE."""
-
-RUN_MODEL = "model"
-"""Folder of the encoder in a run."""
 
 LEVELLED_CLIPS = 256
 """Clips from which the level of its vectors is measured. Ours."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.encoders.beats import FBANK, Beats, save_beats
 from models.encoders.beats_network import BeatsConfig, BeatsNetwork
 from models.encoders.kaldi_fbank import KaldiFbank
+from models.model_folder import RUN_MODEL
 from models.training.averaged import open_together, seeded, train_averaged, written
 from models.training.ema import EmaSettings
 from models.training.execution import Execution
@@ -166,4 +167,4 @@ def train_beats(
     )
     if averaged is None:
         return None
-    return Beats.from_pretrained(save_beats(averaged, folder / "model", labels=labels), device=world.device)
+    return Beats.from_pretrained(save_beats(averaged, folder / RUN_MODEL, labels=labels), device=world.device)

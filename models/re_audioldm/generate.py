@@ -12,7 +12,6 @@ Legend: B sounds, C channels, R samples, F latent frames, D latent channels.
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.audiox.sampling import Seed, start_noise
-from models.codecs.codec import RUN_MODEL, Codec, load_codec
+from models.codecs.codec import Codec, load_codec
 from models.diffusion.discrete import DiscreteSchedule
 from models.diffusion.guidance import classifier_free_weights
 from models.diffusion.solvers import OnStep
+from models.model_folder import damage_named, model_in, read_config, written_whole
 from models.re_audioldm.conditioning import Conditions, EncoderSources, FrozenEncoders, Neighbour
 from models.re_audioldm.network import ReAudioLdmConfig, ReAudioLdmNetwork
 
@@ -84,7 +84,7 @@ class ReAudioLDM:
             FileNotFoundError: if there is no model in the folder.
             ValueError: if its format is not this version's, it is damaged, or its parts do not fit each other.
         """
-        inside = _model_in(Path(folder))
+        inside = model_in(folder, _WEIGHTS)
         sizes, schedule, sources = _read_config(inside / "config.json")
         network = ReAudioLdmNetwork(sizes)
         network.load_state_dict(load_file(inside / _WEIGHTS))
@@ -102,23 +102,18 @@ class ReAudioLDM:
             folder: Of the model.
             sources: Where the encoders came from.
         """
-        folder = Path(folder)
-        partial = folder.with_name(f".partial-{folder.name}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.codec.save(partial / "codec")
-        save_file({name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}, partial / _WEIGHTS)
-        config = {
-            "format": _FORMAT,
-            "system": _SYSTEM,
-            "network": asdict(self.network.config),
-            "schedule": asdict(self.schedule),
-            "encoders": sources.save(partial),
-        }
-        (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        state = {name: tensor.contiguous() for name, tensor in self.network.state_dict().items()}
+        with written_whole(Path(folder)) as partial:
+            self.codec.save(partial / "codec")
+            save_file(state, partial / _WEIGHTS)
+            config = {
+                "format": _FORMAT,
+                "system": _SYSTEM,
+                "network": asdict(self.network.config),
+                "schedule": asdict(self.schedule),
+                "encoders": sources.save(partial),
+            }
+            (partial / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
     @torch.no_grad()
     def generate(
@@ -222,33 +217,13 @@ def sizes_of(folder: str | Path) -> ReAudioLdmConfig:
         FileNotFoundError: if there is no model in the folder.
         ValueError: if its format is not this version's, or it is damaged.
     """
-    return _read_config(_model_in(Path(folder)) / "config.json")[0]
-
-
-def _model_in(folder: Path) -> Path:
-    """The folder itself, or `model` in it."""
-    inside = folder / RUN_MODEL if (folder / RUN_MODEL / _WEIGHTS).exists() else folder
-    if not (inside / _WEIGHTS).exists():
-        raise FileNotFoundError(
-            f"{folder} holds no trained model ({_WEIGHTS}): give the folder of a run that has ended"
-        )
-    return inside
+    return _read_config(model_in(folder, _WEIGHTS) / "config.json")[0]
 
 
 def _read_config(file: Path) -> tuple[ReAudioLdmConfig, DiscreteSchedule, EncoderSources]:
     """Sizes of a network, its schedule and where its encoders are, as `config.json` has them."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        told = config.get("format")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error
-    if told != _FORMAT:
-        raise ValueError(f"{file} has format {told!r}, not {_FORMAT!r}")
-    try:
+    config = read_config(file, _FORMAT)
+    with damage_named(file):
         sizes = {**config["network"], "multiples": tuple(config["network"]["multiples"])}
         sources = EncoderSources.from_saved(config["encoders"], file.parent)
         return ReAudioLdmConfig(**sizes), DiscreteSchedule(**config["schedule"]), sources
-    except KeyError as error:
-        raise ValueError(f"{file} is damaged, copy the model again: it has no {error}") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} is damaged, copy the model again: {error}") from error

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models.codecs.codec import RUN_MODEL, Codec
+from models.codecs.codec import Codec
 from models.codecs.mel_noise import MelNoise
 from models.codecs.mel_vae import MelVaeCodec
 from models.diffusion.discrete import DiscreteSchedule
+from models.model_folder import RUN_MODEL
 from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
 from models.re_audioldm.generate import ReAudioLDM
 from models.re_audioldm.network import ReAudioLdmConfig, ReAudioLdmNetwork, Retrieval

@@ -102,7 +102,7 @@ def test_other_frozen_models_than_those_of_the_training_are_refused(tmp_path, mo
 
 
 def test_damaged_folders_are_named(tmp_path, model, sources):
-    with pytest.raises(FileNotFoundError, match="holds no trained AudioToken"):
+    with pytest.raises(FileNotFoundError, match="holds no trained model"):
         AudioToken.from_pretrained(tmp_path)
     model.save_pretrained(tmp_path / "model", sources)
     config = tmp_path / "model" / "config.json"
