@@ -10,6 +10,7 @@ from curation.dataset import Dataset
 from curation.encode import Encode
 from curation.errors import ArgumentError
 from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
     from models.codecs.codec import Codec
@@ -59,6 +60,7 @@ def load_numpy_codec(name_or_path: str, device: str | None = None) -> NumpyCodec
     from models.codecs.codec import load_codec
 
     device = device or device_name()
+    give_up_without_network()
     try:
         return NumpyCodec(load_codec(name_or_path, device=device), device)
     except UNLOADABLE as error:

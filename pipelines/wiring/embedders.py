@@ -15,6 +15,7 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.facts import IDENTITY_FILE
 from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.hub import give_up_without_network
 from pipelines.wiring.laion_package import PREFIX as LAION_PREFIX
 from pipelines.wiring.laion_package import load_laion_package
 from pipelines.wiring.taggers import NumpyTagger, load_tagger
@@ -243,6 +244,7 @@ def _model_type(name_or_path: str, revision: str | None) -> str | None:
 
     if Path(name_or_path).is_file():
         return None
+    give_up_without_network()
     try:
         config, _ = PreTrainedConfig.get_config_dict(name_or_path, revision=revision)
     except (OSError, ValueError):

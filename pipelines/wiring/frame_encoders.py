@@ -10,6 +10,7 @@ from curation.dataset import Dataset
 from curation.encode_frames import EncodeFrames
 from curation.errors import ArgumentError
 from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
     from models.audiox.encoder_source import EncoderSource
@@ -42,6 +43,7 @@ def frame_source(name_or_path: str) -> "EncoderSource":
 
     from models.audiox.encoder_source import EncoderSource
 
+    give_up_without_network()
     try:
         kind = AutoConfig.from_pretrained(name_or_path).model_type
     except (OSError, ValueError) as error:

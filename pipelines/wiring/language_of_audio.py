@@ -11,6 +11,7 @@ from curation.dataset import Dataset
 from curation.encode_sound import EncodeSound
 from curation.errors import ArgumentError
 from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
     from models.encoders.audiomae import AudioMae
@@ -58,6 +59,7 @@ def load_audiomae(name_or_path: str, device: str | None = None) -> "AudioMae":
     from models.encoders.audiomae import AudioMae
 
     of_run = Path(name_or_path) / "model"
+    give_up_without_network()
     try:
         return AudioMae.from_pretrained(of_run if of_run.is_dir() else name_or_path, device=device or device_name())
     except UNLOADABLE as error:

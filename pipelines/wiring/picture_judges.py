@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from curation.errors import ArgumentError
 from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,6 +112,7 @@ def _clip(name: str, weights: str, hears: str | None) -> PictureJudge:
     from models.encoders.clip import ClipEncoder
     from models.metrics.pictures import nearest_class
 
+    give_up_without_network()
     clip = ClipEncoder.from_pretrained(weights, device=device_name())
 
     def see(pictures: Pictures) -> Float:
