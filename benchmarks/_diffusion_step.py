@@ -3,6 +3,7 @@
 Only torch, diffusers' schedules and NumPy are needed, so that `dit` runs beside a GPU machine's own torch.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -59,6 +60,14 @@ def flops_of(way: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
+def products_flops_per_s(clock: Callable[[], float] = time.perf_counter) -> float:
+    """What bare float32 products of 1024 x 1024 matrices reach here: a processor says no peak of its own."""
+    side = 1024
+    one = torch.randn(side, side)
+    (best_s,) = best_seconds(lambda: one @ one, rounds=20, clock=clock)
+    return 2 * side**3 / best_s
+
+
 def compared(step: Step, peer_step: Step, *, clips: int, rounds: int) -> Measured:
     """Speed and work of two steps that have the same loss but for 1e-4.
 
@@ -82,6 +91,7 @@ def compared(step: Step, peer_step: Step, *, clips: int, rounds: int) -> Measure
         "gflop_a_clip": flops / clips / 1e9,
         "peer_gflop_a_clip": peer_flops / clips / 1e9,
         "gflop_per_s": flops / step_s / 1e9,
+        "ratio_to_bare_products": flops / step_s / products_flops_per_s(),
     }
 
 
