@@ -204,7 +204,9 @@ def compiled_ratio(config: ReAudioLdmConfig, batch: dict[str, Any], rounds: int)
     return compared_compiled(ours(network, batch), theirs, rounds=rounds)
 
 
-def measure(share: int = 4, batch: int = 4, neighbours: int = 3, rounds: int = 5, *, compiles: bool = True) -> Measured:
+def measure(
+    share: int = 4, batch: int = 4, neighbours: int = 3, rounds: int = 10, *, compiles: bool = True
+) -> Measured:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as scratch:
         parts = made_parts(Path(scratch), share, neighbours)
