@@ -1,4 +1,4 @@
-"""`python -m benchmarks.evidence.speech --out FOLDER [--clips N] [--save]`: digits said by a small AudioLDM 2.
+"""`python -m benchmarks.evidence.speech --out FOLDER [--clips N] [--seed N] [--save]`: digits of a small AudioLDM 2.
 
 Digits are made with eSpeak NG, which has to be installed. A listener, a CLAP, a mel codec and the recipe
 `audioldm2-speech-tiny` are trained on some voices; a judge is fitted on others. It is asked about sounds as
@@ -71,7 +71,7 @@ class SpeechPlan:
     seed: int = 0
 
 
-PLAN = SpeechPlan(parts={"audiomae-speech-tiny": 6_400, "clap-tiny": 64, "mel-vae-tiny": 4_000})
+PLAN = SpeechPlan(parts={"audiomae-speech-tiny": 6_400, "clap-tiny": 64, "mel-vae-tiny": 12_000})
 
 
 def trained(plan: SpeechPlan, folder: Path) -> tuple[Dataset, dict[str, Path]]:
@@ -179,9 +179,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for recordings, runs and sounds")
     parser.add_argument("--clips", type=int, default=PLAN.clips, help=f"clips the model sees ({PLAN.clips})")
+    parser.add_argument("--seed", type=int, default=PLAN.seed, help=f"of everything ({PLAN.seed})")
     parser.add_argument("--save", action="store_true", help="write benchmarks/results/evidence-speech.json")
     given = parser.parse_args()
-    plan = replace(PLAN, clips=given.clips)
+    plan = replace(PLAN, clips=given.clips, seed=given.seed)
     rows = speech_table(plan, given.out.resolve())
     print("\n".join(lines_of(rows)), flush=True)
     if given.save:
