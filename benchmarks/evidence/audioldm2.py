@@ -30,7 +30,7 @@ from curation.dataset import Dataset
 from curation.encode import read_sound
 from curation.selections.selection import read_rows
 from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders, emptied
-from models.audioldm2.generate import Conditions, Steps, denoised, scheduler_settings
+from models.audioldm2.generate import Conditions, Steps, denoised
 from models.audioldm2.language import LanguageConfig, Stream, Streams
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
 from models.audioldm2.objective import ObjectiveSettings, Phase
@@ -257,7 +257,7 @@ def made_sounds(network: AudioLdm2Network, given: Data, plan: Plan, seed: int) -
     shape = (FRAMES, BANDS)
     drawn = [np.random.default_rng([seed, row]).standard_normal(shape, np.float32) for row in range(len(asked))]
     noise = torch.from_numpy(np.stack(drawn))
-    how = Steps(settings=scheduler_settings(VELOCITIES), count=plan.steps, guidance=plan.guidance)
+    how = Steps(settings=VELOCITIES.ddim_settings(), count=plan.steps, guidance=plan.guidance)
     x_BFD = denoised(network, noise, told(network, streams), told(network, empty), how=how)
     return x_BFD / network.latent_scale, asked
 

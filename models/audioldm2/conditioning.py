@@ -2,7 +2,8 @@
 
 `FrozenEncoders` makes streams of words; `streams_of_batch` takes those that were made before training.
 
-Legend: B batch, S width of a CLAP vector, T tokens of a text, C their width, R sound samples, L LOA vectors, W width.
+Legend: B batch, S width of a CLAP vector, T tokens of a text, C their width, R sound samples, L LOA vectors, G those of
+them that a sound gives, W their width.
 """
 
 from collections.abc import Mapping, Sequence
@@ -90,12 +91,12 @@ class Given:
     """A sound that is to go on, in the language of audio.
 
     Attributes:
-        loa_GW: Vectors of the windows that it fills.
-        said_S: Its CLAP vector.
+        loa_GW: Those vectors whose patches it fills wholly.
+        vector_S: Its CLAP vector.
     """
 
     loa_GW: Tensor
-    said_S: Tensor
+    vector_S: Tensor
 
 
 class FrozenEncoders:
@@ -139,7 +140,7 @@ class FrozenEncoders:
         Args:
             wave_R: Float32, full scale 1, at least a sample.
             sample_rate_hz: Its rate.
-            factor: Of the LOA.
+            factor: Of the LOA, as `Hearing` has it.
             window_s: Length of the sound that is made, s: what is beyond is not heard, and what is missing is silence.
 
         Raises:
@@ -150,9 +151,9 @@ class FrozenEncoders:
         rate_hz = self.listener.sample_rate_hz
         heard_R = resampled(wave_R.to(self.device), sample_rate_hz, rate_hz)[: round(window_s * rate_hz)]
         loa_LW = self.listener.language_of_audio(heard_R[None], factor=factor)[0]
-        said_S = self.clap.embed_sound(self._to_clap(wave_R, sample_rate_hz)[None])[0]
+        vector_S = self.clap.embed_sound(self._to_clap(wave_R, sample_rate_hz)[None])[0]
         return Given(
-            loa_GW=loa_LW[: vectors_within(self.listener, len(heard_R), factor)], said_S=said_S.to(self.device)
+            loa_GW=loa_LW[: vectors_within(self.listener, len(heard_R), factor)], vector_S=vector_S.to(self.device)
         )
 
     def agreement(self, wave_BR: Tensor, sample_rate_hz: int, texts: Sequence[str]) -> Tensor:
@@ -180,7 +181,7 @@ class FrozenEncoders:
 
 
 def vectors_within(listener: AudioMae, samples: int, factor: int) -> int:
-    """LOA vectors whose windows lie wholly within the first samples of a sound."""
+    """How many LOA vectors pool nothing but patches that lie wholly within the first samples of a sound."""
     grid, fbank = listener.config.grid, listener.config.fbank
     window = pooling_window(grid, factor)
     step_samples = window[0] * listener.config.patch * fbank.hop_samples

@@ -2,8 +2,8 @@
 
 A model lies on the disk as diffusers' pipeline does (`saved.py`), which loads it too.
 
-Legend: B sounds, K candidates of each, C channels, R samples, F latent frames, D latent channels, L LOA vectors,
-W their width.
+Legend: B sounds, K candidates of each, N candidates in all, C channels, R samples, F latent frames, D latent channels,
+L LOA vectors, W their width.
 """
 
 import math
@@ -20,10 +20,10 @@ from models.audioldm2.conditioning import CLAP, FrozenEncoders, Given, emptied, 
 from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import Stream, Streams
 from models.audioldm2.network import AudioLdm2Network
+from models.audioldm2.objective import published_schedule
 from models.audioldm2.phonemes import PHONEMES, Spoken, stream_of_phonemes
 from models.audiox.sampling import Seed, start_noise
 from models.codecs.mel_vae import MelVaeCodec
-from models.diffusion.discrete import DiscreteSchedule
 from models.diffusion.solvers import OnStep
 
 
@@ -100,7 +100,7 @@ class AudioLDM2:
         network.unet.to(memory_format=torch.channels_last)
         self.codec = codec
         self.encoders = encoders
-        self.scheduler = scheduler or scheduler_settings(DiscreteSchedule())
+        self.scheduler = scheduler or published_schedule().ddim_settings()
         self.hearing = hearing or Hearing()
         self.device = encoders.device
 
@@ -235,7 +235,7 @@ class AudioLDM2:
         given = [None if wave_R is None else self._given(wave_R) for wave_R in sounds]
         for row, (text, one) in enumerate(zip(texts, given, strict=True)):
             if one is not None and not text.strip():
-                streams[CLAP].tokens_BTC[row, 0] = one.said_S
+                streams[CLAP].tokens_BTC[row, 0] = one.vector_S
         nothing, all_B = self.encoders.nothing(), torch.ones(len(texts), dtype=torch.bool, device=self.device)
         empty = {name: emptied(stream, all_B, nothing.get(name)) for name, stream in streams.items()}
         name = self.network.text_stream
@@ -265,8 +265,8 @@ class AudioLDM2:
         if candidates == 1:
             return wave_NCR
         asked = [text for text in texts for _ in range(candidates)]
-        near_NK = self.encoders.agreement(wave_NCR.mean(1), self.codec.sample_rate_hz, asked).view(-1, candidates)
-        best_B = near_NK.argmax(1) + torch.arange(len(texts)) * candidates
+        near_BK = self.encoders.agreement(wave_NCR.mean(1), self.codec.sample_rate_hz, asked).view(-1, candidates)
+        best_B = near_BK.argmax(1) + torch.arange(len(texts)) * candidates
         return wave_NCR[best_B]
 
 
@@ -276,7 +276,7 @@ class Steps:
 
     Attributes:
         settings: Of a `DDIMScheduler`.
-        count: Of steps.
+        count: How many.
         guidance: 1 follows the conditions as they were learned.
     """
 
@@ -313,18 +313,14 @@ def denoised(
     x_BFD, count = noise_BFD, len(noise_BFD)
     for done, level in enumerate(scheduler.timesteps, 1):
         twice = torch.cat([x_BFD, x_BFD]) if is_led else x_BFD
-        found = network.noise(twice, level.expand(len(twice)), both.loa_BLW, both.text).float()
+        predicted = network.noise(twice, level.expand(len(twice)), both.loa_BLW, both.text).float()
         if is_led:
-            found = found[:count] + how.guidance * (found[count:] - found[:count])
-        x_BFD = scheduler.step(found, level, x_BFD).prev_sample
+            away, toward = predicted[:count], predicted[count:]
+            predicted = away + how.guidance * (toward - away)
+        x_BFD = scheduler.step(predicted, level, x_BFD).prev_sample
         if on_step is not None:
             on_step(done, how.count)
     return x_BFD
-
-
-def scheduler_settings(schedule: DiscreteSchedule) -> dict[str, Any]:
-    """Settings of a `DDIMScheduler`. Source: nothing is cut, and the last step ends as Stable Diffusion's does."""
-    return {**schedule.scheduler_settings(), "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
 
 
 def _keys(seed: Seed, count: int, candidates: int) -> list[tuple[int, ...]]:

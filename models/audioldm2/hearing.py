@@ -14,7 +14,8 @@ class Hearing:
 
     Attributes:
         window_s: Length of a sound, s.
-        factor: 8 for sounds and music, 1 for speech.
+        factor: Patches of AudioMAE along time that one vector pools, and up to 8 along frequency (`pool_patches`).
+            Source: 8 for sounds and music, which makes 8 vectors of 10.24 s; 1 for speech: 512, a patch each.
     """
 
     window_s: float = WINDOW_S

@@ -9,7 +9,7 @@ Source: Liu et al. 2023, arXiv 2308.05734, and the published code (GPT-2 base, a
 does not depend on those beside it.
 
 Legend: B batch, C width of a stream, T its tokens, W width of the model and of the LOA, L LOA vectors, G given ones,
-P length of the prompt (all streams with their starts and ends).
+P length of the prompt (all streams with their starts and ends), M what is fed behind it, N all that is fed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -207,6 +207,7 @@ class LanguageOfAudio(nn.Module):
             (B, L, W).
         """
         prompt, count = self._prompt(streams), loa_BLW.shape[1]
+        # The prompt's last position says the first vector; after the last one nothing is said.
         before_BMW = loa_BLW[:, :-1].to(prompt.embeds_BPW.dtype)
         hidden_BNW = self.gpt2(
             inputs_embeds=torch.cat([prompt.embeds_BPW, before_BMW], dim=1),

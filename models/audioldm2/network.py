@@ -30,7 +30,7 @@ class UNetConfig:
         plain_levels: Levels without attention, the first ones. Source: 1.
         layers: Residual blocks of a level.
         depth: Transformer blocks of each attention. Source: 1; 2 in the large model.
-        more_attention: Whether each attention ends in one more of itself. Source: the large model.
+        more_attention: Whether behind them latents attend to themselves once more. Source: the large model.
         head_channels: Channels of a head of attention; divides every level.
         norm_groups: Groups of the normalisation; divides every level.
     """
@@ -103,7 +103,7 @@ class AudioLdm2Network(nn.Module):
 
     Attributes:
         language: Says the LOA.
-        unet: Finds the noise.
+        unet: Finds the noise, or what else its schedule asks for (`DiscreteSchedule.target`).
         text_stream: Name of the stream that the UNet reads beside the LOA; None: none.
         latent_scale: float32 scalar that latents are multiplied by, to be of unit variance: the autoencoder's
             `scaling_factor`.
@@ -136,7 +136,7 @@ class AudioLdm2Network(nn.Module):
         return nn.ModuleList([*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks])
 
     def noise(self, z_BFD: Tensor, level_B: Tensor, loa_BLW: Tensor, text: Stream | None) -> Tensor:
-        """The noise that is found in latents.
+        """What the UNet finds in noisy latents: their noise, or where it was trained for them, velocities.
 
         Args:
             z_BFD: Noisy latents, of unit variance; D channel by channel.
@@ -177,8 +177,8 @@ class AudioLdm2Network(nn.Module):
 def _unet(config: UNetConfig) -> Any:
     """diffusers' UNet. Each attention has one for itself, then one for each stream.
 
-    Source: the published configuration: none at full length, 32 channels a head, an extra self-attention first. In
-    diffusers' list of widths the first two read the first stream, later ones the second; None attends to itself.
+    Source: the published configuration: no attention at full length, 32 channels a head, first one for itself. In
+    diffusers' list of widths None attends to itself; of the others the first reads the LOA, the second the text.
     """
     try:
         from diffusers import AudioLDM2UNet2DConditionModel

@@ -10,7 +10,7 @@ Source: Liu et al. 2023, arXiv 2308.05734, and the published configuration: pred
 phase, so that what is said stays LOA; where words are dropped, the UNet is conditioned on what the language model says
 of nothing, as guidance has it, before there is one on the mean LOA.
 
-Legend: B batch, F latent frames, D latent channels, L LOA vectors, W their width.
+Legend: B batch, N those of it whose LOA is said, F latent frames, D latent channels, L LOA vectors, W their width.
 """
 
 from collections.abc import Sequence
@@ -47,9 +47,11 @@ class ObjectiveSettings:
     Attributes:
         phase: Which of the three.
         schedule: Levels of noise.
-        drop: Share of samples whose words are taken away, so that guidance can lead away from that.
-        true_ratio: In the joint phase, share of samples whose UNet is conditioned on the true LOA.
-        distance: Between LOA vectors: "l1" or "mse".
+        drop: Share of samples whose words are taken away, so that guidance can lead away from that. Source: 0.1 in the
+            published configuration.
+        true_ratio: In the joint phase, share of samples whose UNet is conditioned on the true LOA; never those whose
+            words are taken away. Source: 0.25 in AudioLDM 2.
+        distance: Between LOA vectors: "l1", as the published code has it, or "mse", as the paper.
         language_weight: Of the regression beside the diffusion in the joint phase. Ours.
         of_sound_ratio: Share of samples whose CLAP vector is that of the sound instead of its words, where the batch
             has it. Source: AudioLDM 2 takes words; other shares are for sets with few.
@@ -151,11 +153,11 @@ class AudioLdm2Objective:
         """The LOA that each sample of the UNet is conditioned on."""
         if self.settings.phase == "diffusion":
             return torch.where(drawn.dropped_B[:, None, None], network.mean_loa_LW, loa_BLW)
-        said_N = torch.nonzero(~drawn.is_true_B | drawn.dropped_B)[:, 0]
-        if not len(said_N):
+        rows_N = torch.nonzero(~drawn.is_true_B | drawn.dropped_B)[:, 0]
+        if not len(rows_N):
             return loa_BLW
-        said_NLW = network.language.spoken(of_streams(streams, said_N))
-        return loa_BLW.to(said_NLW.dtype).index_copy(0, said_N, said_NLW)
+        said_NLW = network.language.spoken(of_streams(streams, rows_N))
+        return loa_BLW.to(said_NLW.dtype).index_copy(0, rows_N, said_NLW)
 
     def _diffusion(
         self, network: AudioLdm2Network, latents_BFD: Tensor, loa_BLW: Tensor, streams: Streams, drawn: _Drawn

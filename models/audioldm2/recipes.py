@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from models.audioldm2.conditioning import CLAP, TEXT, FrozenEncoders
-from models.audioldm2.generate import AudioLDM2, scheduler_settings
+from models.audioldm2.generate import AudioLDM2
 from models.audioldm2.hearing import Hearing
 from models.audioldm2.language import LanguageConfig, StreamConfig
 from models.audioldm2.network import AudioLdm2Config, AudioLdm2Network, UNetConfig
@@ -120,6 +120,7 @@ def audioldm2_speech_tiny(widths: Widths, *, total_clips: int = 20_000, seed: in
         total_clips: Length of all phases: two fifths diffusion, half of it language, where a step takes a seventh of
             the time, and a tenth joint, where 64 vectors are said one after the other.
         seed: Of the run.
+        seed: Of the run.
     """
     recipe = audioldm2_tiny(replace(widths, is_speech=True), seed=seed)
     language = replace(recipe.network.language, depth=4)
@@ -173,7 +174,7 @@ def audioldm2_base(widths: Widths = PUBLISHED, *, total_clips: int = 16_000_000,
                     seed=seed,
                     total_clips=max(1, clips),
                     schedule=Schedule(peak=2e-4 if phase == "language" else 1e-4, warmup_clips=80_000),
-                    ema=EmaSettings(halflife_clips=110_898),
+                    ema=EmaSettings(halflife_clips=110_898),  # 0.9999 a step of 16 clips: 16 ln 2 / 0.0001
                     optimizer=OptimizerSettings(weight_decay=1e-2, betas=(0.9, 0.999)),
                     clip_seconds=10.24,
                     report_every_clips=1_600,
@@ -187,7 +188,10 @@ def audioldm2_base(widths: Widths = PUBLISHED, *, total_clips: int = 16_000_000,
 
 
 def audioldm2_large(widths: Widths = PUBLISHED, *, total_clips: int = 16_000_000, seed: int = 0) -> AudioLdm2Recipe:
-    """The large model: two blocks in each attention, and one more of itself behind. Source: its configuration."""
+    """The large model: two blocks in each attention, and behind them one more in which latents attend to themselves.
+
+    Source: its published configuration. Arguments as of `audioldm2_base`.
+    """
     base = audioldm2_base(widths, total_clips=total_clips, seed=seed)
     unet = replace(base.network.unet, depth=2, more_attention=True)
     return replace(base, network=replace(base.network, unet=unet))
@@ -245,7 +249,7 @@ def solver_settings(recipe: AudioLdm2Recipe, frozen: Frozen) -> dict[str, Any]:
     """Settings of the `DDIMScheduler` that goes with what is trained."""
     if frozen.start is not None:
         return frozen.start.scheduler
-    return scheduler_settings(recipe.phases[-1].objective.schedule)
+    return recipe.phases[-1].objective.schedule.ddim_settings()
 
 
 def train_audioldm2(

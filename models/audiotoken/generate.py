@@ -206,11 +206,11 @@ class AudioToken:
         more = {"generator": generators} if "generator" in inspect.signature(solver.step).parameters else {}
         for done, level in enumerate(solver.timesteps, start=1):
             entering = solver.scale_model_input(torch.cat([x_BZhw, x_BZhw]) if guided else x_BZhw, level)
-            said = model.unet(entering, level, encoder_hidden_states=states_BLD, return_dict=False)[0]
+            predicted = model.unet(entering, level, encoder_hidden_states=states_BLD, return_dict=False)[0]
             if guided:
-                away, toward = said.chunk(2)
-                said = away + guidance * (toward - away)
-            x_BZhw = solver.step(said, level, x_BZhw, **more, return_dict=False)[0]
+                away, toward = predicted.chunk(2)
+                predicted = away + guidance * (toward - away)
+            x_BZhw = solver.step(predicted, level, x_BZhw, **more, return_dict=False)[0]
             if on_step is not None:
                 on_step(done, len(solver.timesteps))
         return model.pictures(x_BZhw)

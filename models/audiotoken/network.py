@@ -1,5 +1,7 @@
 """The embedder: what BEATs heard becomes one vector that stands where a word would. All else of AudioToken is frozen.
 
+That vector is the paper's audio token. It is called the sound's word, since a text is cut into tokens too.
+
 Legend: B sounds, P patches of BEATs, H width of what was heard, D width of a word of the text encoder.
 """
 

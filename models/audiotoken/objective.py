@@ -1,6 +1,6 @@
-"""What a training step minimises: the noise in a frame's latents, told by the word of the sound around it.
+"""What a training step minimises: how wrong the frozen UNet is about a noisy frame, told by the word of its sound.
 
-Legend: B clips, T samples, Z latent channels, h and w latent pixels, D width of a word.
+Legend: B clips, T samples, H and W pixels, Z latent channels, h and w latent pixels, L text tokens, D width of a word.
 """
 
 from collections.abc import Sequence
@@ -65,12 +65,12 @@ class AudioTokenObjective:
         token_BD = network(heard(self.listener, batch["waves"]))
         states_BLD = self.prompt.states(token_BD)
         schedule = self.model.schedule
-        said_BZhw = self.model.unet(
+        predicted_BZhw = self.model.unet(
             schedule.noised(x_BZhw, noise_BZhw, level_B), level_B, encoder_hidden_states=states_BLD, return_dict=False
         )[0]
         wanted_BZhw = schedule.wanted(x_BZhw, noise_BZhw, level_B)
         terms = {
-            "diffusion": (said_BZhw.float() - wanted_BZhw).square().mean((1, 2, 3)),
+            "diffusion": (predicted_BZhw.float() - wanted_BZhw).square().mean((1, 2, 3)),
             "size": token_BD.float().abs().mean(1),
         }
         loss_B = terms["diffusion"] + self.settings.size_weight * terms["size"]

@@ -32,7 +32,7 @@ from models.training.world import World
 
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 """First and last token, as CLIP's; the last one also fills up."""
-SPREAD = DiscreteSchedule(beta_start=0.00085, beta_end=0.012, spacing="scaled_linear", target="v_prediction")
+SCHEDULE = DiscreteSchedule(beta_start=0.00085, beta_end=0.012, spacing="scaled_linear", target="v_prediction")
 """Levels of noise, and what is predicted. Source: Stable Diffusion 2's `scheduler_config.json`. Of a network that
 predicts noise little depends on the text: from 24,000 pictures a small one had learned none (ours)."""
 _SCALE_BATCHES = 8
@@ -270,7 +270,7 @@ class TextToImageObjective:
         with torch.no_grad():
             found = self.vae.encode(scaled(batch["pictures"])).latent_dist
         shape = tuple(found.mean.shape[1:])
-        levels = [SPREAD.draw(rng) for rng in rngs]
+        levels = [SCHEDULE.draw(rng) for rng in rngs]
         noise, place = (
             torch.from_numpy(np.stack([rng.standard_normal(shape, dtype=np.float32) for rng in rngs])).to(found.mean)
             for _ in range(2)
@@ -279,8 +279,8 @@ class TextToImageObjective:
         x_BZhw = (found.mean + found.std * place) * self.scale
         level_B = torch.tensor(levels, device=x_BZhw.device)
         ids_BL = self.tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        said_BZhw = network(SPREAD.noised(x_BZhw, noise, level_B), level_B, ids_BL.to(x_BZhw.device))
-        return StepResult(loss=(said_BZhw.float() - SPREAD.wanted(x_BZhw, noise, level_B)).square().mean())
+        predicted_BZhw = network(SCHEDULE.noised(x_BZhw, noise, level_B), level_B, ids_BL.to(x_BZhw.device))
+        return StepResult(loss=(predicted_BZhw.float() - SCHEDULE.wanted(x_BZhw, noise, level_B)).square().mean())
 
 
 def scaled(pictures_BHW3: Tensor) -> Tensor:
@@ -358,9 +358,7 @@ def save_pipeline(networks: TextAndUnet, vae: Any, tokenizer: Any, folder: Path)
         text_encoder=networks.text_encoder,
         tokenizer=tokenizer,
         unet=networks.unet,
-        scheduler=DDIMScheduler(
-            **SPREAD.scheduler_settings(), clip_sample=False, set_alpha_to_one=False, steps_offset=1
-        ),
+        scheduler=DDIMScheduler(**SCHEDULE.ddim_settings()),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -79,6 +79,13 @@ class DiscreteSchedule:
             "prediction_type": self.target,
         }
 
+    def ddim_settings(self) -> dict[str, Any]:
+        """The same for diffusers' `DDIMScheduler`, and how it ends.
+
+        Source: nothing is cut, and the last step ends as Stable Diffusion's does: at the first level, not at none.
+        """
+        return {**self.scheduler_settings(), "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+
     def abar(self) -> Tensor:
         """What is left of the variance of the data at each level, float64 (N,)."""
         if self.spacing == "linear":

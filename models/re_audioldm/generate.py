@@ -193,9 +193,7 @@ class ReAudioLDM:
         """From noise to latents by DDIM: Song et al. 2020, arXiv 2010.02502, with eta 0."""
         from diffusers import DDIMScheduler
 
-        scheduler = DDIMScheduler(
-            **self.schedule.scheduler_settings(), clip_sample=False, set_alpha_to_one=False, steps_offset=1
-        )
+        scheduler = DDIMScheduler(**self.schedule.ddim_settings())
         scheduler.set_timesteps(steps, device=self.device)
         given, empty = classifier_free_weights(guidance)
         both = conditions if empty == 0 else conditions.beside(conditions.emptied())
@@ -203,8 +201,8 @@ class ReAudioLDM:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             for done, level in enumerate(scheduler.timesteps, 1):
                 twice = x_BFD if empty == 0 else torch.cat([x_BFD, x_BFD])
-                found = self.network(twice, level.expand(len(twice)), both).float()
-                led = found if empty == 0 else given * found[:count] + empty * found[count:]
+                predicted = self.network(twice, level.expand(len(twice)), both).float()
+                led = predicted if empty == 0 else given * predicted[:count] + empty * predicted[count:]
                 x_BFD = scheduler.step(led, level, x_BFD).prev_sample
                 tell(done)
         return x_BFD

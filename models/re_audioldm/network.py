@@ -87,7 +87,7 @@ class ReAudioLdmConfig:
 
 
 class ReAudioLdmNetwork(nn.Module):
-    """Predicts the noise in latents."""
+    """Predicts the noise in latents, or what else its schedule asks for (`DiscreteSchedule.target`)."""
 
     def __init__(self, config: ReAudioLdmConfig) -> None:
         """Makes a network with weights from torch's generator.
@@ -108,7 +108,7 @@ class ReAudioLdmNetwork(nn.Module):
         return nn.ModuleList([*self.unet.down_blocks, self.unet.mid_block, *self.unet.up_blocks])
 
     def forward(self, z_BFD: Tensor, level_B: Tensor, conditions: Conditions) -> Tensor:
-        """The noise that a network trained for it finds in latents.
+        """What the network finds in noisy latents: their noise, or where it was trained for them, velocities.
 
         Args:
             z_BFD: Float32 noisy latents, of unit variance; D channel by channel.

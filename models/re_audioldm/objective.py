@@ -1,10 +1,10 @@
-"""What one training step of Re-AudioLDM minimises: the error of the noise that it finds at a drawn level.
+"""What one training step of Re-AudioLDM minimises: the error of the noise that it predicts at a drawn level.
 
 Sometimes the whole condition is taken away, for guidance, and sometimes only what retrieval found, so that the same
 network also knows prompts without neighbours. Every number a sample draws comes from its own generator, in this order:
 its level, its noise, what is taken away.
 
-Legend: B batch, F latent frames, D latent channels.
+Legend: B batch, F latent frames, D latent channels; the letters of conditions stand in `conditioning.py`.
 """
 
 from collections.abc import Sequence
@@ -67,10 +67,10 @@ class ReAudioLdmObjective:
         noise_BFD = drawn_noise(rngs, x_BFD)
         draws = torch.tensor([rng.random(2).tolist() for rng in rngs], device=x_BFD.device)
         stays_B = draws[:, 0] >= settings.drop_all
-        finds_B = stays_B & (draws[:, 1] >= settings.drop_neighbours)
-        conditions = Conditions.of_batch(batch, network.config.neighbours).keeping(stays_B, finds_B)
-        found_BFD = network(schedule.noised(x_BFD, noise_BFD, level_B), level_B, conditions)
-        loss_B = squared_error(found_BFD, schedule.wanted(x_BFD, noise_BFD, level_B))
+        near_B = stays_B & (draws[:, 1] >= settings.drop_neighbours)
+        conditions = Conditions.of_batch(batch, network.config.neighbours).keeping(stays_B, near_B)
+        predicted_BFD = network(schedule.noised(x_BFD, noise_BFD, level_B), level_B, conditions)
+        loss_B = squared_error(predicted_BFD, schedule.wanted(x_BFD, noise_BFD, level_B))
         return StepResult(loss=loss_B.mean(), tallies=self._by_level(loss_B.detach(), level_B))
 
     def _by_level(self, loss_B: Tensor, level_B: Tensor) -> dict[str, Tensor]:

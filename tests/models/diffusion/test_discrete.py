@@ -22,6 +22,16 @@ def test_it_is_the_schedule_of_diffusers(spacing: str, target: str) -> None:
     torch.testing.assert_close(schedule.wanted(x, e, level_B), wanted, rtol=0, atol=1e-5)
 
 
+def test_ddim_ends_at_the_first_level_and_cuts_nothing() -> None:
+    schedule = DiscreteSchedule(levels=10)
+    solver = DDIMScheduler(**schedule.ddim_settings())
+    assert float(solver.final_alpha_cumprod) == pytest.approx(float(schedule.abar()[0]))
+    solver.set_timesteps(5)
+    assert solver.timesteps.tolist() == [9, 7, 5, 3, 1]
+    assert solver.step(torch.full((1,), 30.0), 1, torch.zeros(1)).pred_original_sample.abs() > 1
+    assert DiscreteSchedule.from_scheduler(solver.config) == schedule
+
+
 def test_weights_keep_the_variance() -> None:
     schedule = DiscreteSchedule(levels=10)
     kept_B, added_B = schedule.weights(torch.arange(10))
