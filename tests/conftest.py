@@ -17,7 +17,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-os.environ["FOUNDSOUND_CACHE"] = tempfile.mkdtemp(prefix="foundsound-test-cache-")  # not the user's own
+CACHE = tempfile.TemporaryDirectory(prefix="foundsound-test-cache-")  # not the user's own; removed at exit
+os.environ["FOUNDSOUND_CACHE"] = CACHE.name
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "pipelines")  # for Ray's workers, which unpickle `toy_stage`
