@@ -19,6 +19,7 @@ from retrieval_index.service.batcher import Batcher
 from retrieval_index.service.clips import Clips
 from retrieval_index.service.collection import Collection
 from retrieval_index.service.connection import Connections
+from retrieval_index.service.getting import add_get
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.messages import About, Token
 from retrieval_index.service.metrics import CONTENT_TYPE, Counted, Metrics
@@ -72,10 +73,10 @@ class Service:
         )
         app.include_router(Searching(self._collection, self.limits, may_select=self._may_select).router())
         app.include_router(Clips(self._collection, self._spectrograms).router())
-        app.add_api_route("/api/about", self.about, methods=["GET"], response_model=About)
+        add_get(app, "/api/about", self.about, response_model=About)
         app.add_api_route("/api/session", self.session, methods=["POST"], status_code=204, response_class=Response)
-        app.add_api_route("/healthz", self.health, methods=["GET"])
-        app.add_api_route("/metrics", self.numbers, methods=["GET"], response_class=Response)
+        add_get(app, "/healthz", self.health)
+        add_get(app, "/metrics", self.numbers, response_class=Response)
         app.include_router(page_router())
         app.add_exception_handler(HTTPException, _refused)
         app.add_exception_handler(RequestValidationError, _not_understood)

@@ -4,6 +4,7 @@ import anyio
 from fastapi import APIRouter, Request, Response
 
 from retrieval_index.service.collection import Collection
+from retrieval_index.service.getting import add_get
 from retrieval_index.service.media import CACHED, etag_of, is_known, media_response, path_of
 from retrieval_index.service.messages import ClipFacts
 from retrieval_index.service.refusal import Refused
@@ -26,21 +27,13 @@ class Clips:
     def router(self) -> APIRouter:
         """The routes."""
         router = APIRouter(prefix="/api/clips/{clip_id}", tags=["clips"])
-        router.add_api_route("", self.facts, methods=["GET"], response_model=ClipFacts)
+        add_get(router, "", self.facts, response_model=ClipFacts)
         for name, answer, kind in (
             ("/sound", self.sound, FLAC),
             ("/video", self.video, MP4),
             ("/spectrogram", self.spectrogram, PNG),
         ):
-            for method in ("GET", "HEAD"):
-                router.add_api_route(
-                    name,
-                    answer,
-                    methods=[method],
-                    response_class=Response,
-                    responses={200: {"content": {kind: {}}}},
-                    include_in_schema=method == "GET",
-                )
+            add_get(router, name, answer, response_class=Response, responses={200: {"content": {kind: {}}}})
         return router
 
     async def facts(self, clip_id: str) -> ClipFacts:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
+from retrieval_index.service.getting import add_get
 from retrieval_index.service.media import etag_of, is_known
 
 FOLDER = Path(__file__).resolve().parents[1] / "page"
@@ -25,7 +26,7 @@ def page_router() -> APIRouter:
     """The routes; the files are read once."""
     router = APIRouter(include_in_schema=False)
     for path, (name, kind) in FILES.items():
-        router.add_api_route(path, _answer((FOLDER / name).read_bytes(), kind), methods=["GET"])
+        add_get(router, path, _answer((FOLDER / name).read_bytes(), kind))
     return router
 
 

@@ -19,6 +19,7 @@ from retrieval_index.index import Index
 from retrieval_index.pictures import frame_vectors
 from retrieval_index.question import Wanted, clip_vectors, select_clips, with_terms
 from retrieval_index.service.collection import Collection
+from retrieval_index.service.getting import add_get
 from retrieval_index.service.limits import Limits
 from retrieval_index.service.messages import Answers, Found, Options, Question, Selected, Selection
 from retrieval_index.service.refusal import Refused, busy
@@ -57,7 +58,7 @@ class Searching:
         """The routes."""
         router = APIRouter(tags=["search"])
         router.add_api_route("/api/search", self.ask, methods=["POST"], response_model=Answers)
-        router.add_api_route("/api/search", self.ask_by_address, methods=["GET"], response_model=Answers)
+        add_get(router, "/api/search", self.ask_by_address, response_model=Answers)
         for path, answer in (("/api/search/sound", self.ask_by_sound), ("/api/search/picture", self.ask_by_picture)):
             router.add_api_route(path, answer, methods=["POST"], response_model=Answers, openapi_extra=_BODY)
         router.add_api_route("/api/selections", self.select, methods=["POST"], response_model=Selection)
