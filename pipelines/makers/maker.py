@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from curation.errors import ArgumentError
 from curation.keys import file_sha256, short_hash
-from models.codecs.codec import RUN_MODEL
+from models.model_folder import RUN_MODEL
 from pipelines.makers.manner import GENERAL, PLAIN, Manner, option_of
 from pipelines.prompts import MEDIA, Prompt
 from pipelines.wiring.devices import UNLOADABLE, load_quietly

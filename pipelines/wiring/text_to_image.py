@@ -10,14 +10,13 @@ import numpy as np
 from curation.dataset import Dataset
 from curation.encode_pictures import EncodePictures
 from curation.errors import ArgumentError
+from models.model_folder import RUN_MODEL
 from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
 
 if TYPE_CHECKING:
     from models.audiotoken.generate import FrozenSources
     from models.audiotoken.text_to_image import TextToImage
     from models.encoders.beats import Beats
-
-RUN_MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)
