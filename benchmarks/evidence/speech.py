@@ -30,8 +30,9 @@ from benchmarks.evidence.spoken_digits import (
     write_recordings,
 )
 from curation.dataset import Dataset
-from models.codecs.codec import RUN_MODEL, load_codec
+from models.codecs.codec import load_codec
 from models.codecs.mel_vae import MelVaeCodec
+from models.model_folder import RUN_MODEL
 from pipelines.makers.audioldm2 import AudioLdm2Maker
 from pipelines.makers.maker import How, system_named
 from pipelines.prompts import Prompt

@@ -15,7 +15,7 @@ from models.codecs.closed_form import CONFIG_FILE, MdctPca
 from models.codecs.mel_noise import FORMAT, MelNoise
 from models.codecs.mel_vae import VAE_FOLDER, VOCODER_FOLDER, MelVaeCodec
 from models.codecs.oobleck import OobleckCodec
-from models.model_folder import RUN_MODEL as RUN_MODEL
+from models.model_folder import RUN_MODEL
 
 
 @runtime_checkable

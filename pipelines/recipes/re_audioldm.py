@@ -16,7 +16,8 @@ from curation.errors import ArgumentError, StoppedError
 from curation.latents import Extras
 from curation.samples import Source
 from curation.stored_neighbours import NeighboursWanted
-from models.codecs.codec import RUN_MODEL, Codec, load_codec
+from models.codecs.codec import Codec, load_codec
+from models.model_folder import RUN_MODEL
 from models.re_audioldm import ReAudioLDM
 from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
 from models.re_audioldm.network import ReAudioLdmNetwork
