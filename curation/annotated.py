@@ -10,3 +10,11 @@ FROM annotations JOIN clips ON clips.video_key = annotations.key WHERE annotatio
 HUMAN_CAPTIONS = f"""
 SELECT clip_id, unnest(captions) AS text, 'human:' || list AS source FROM ({ANNOTATED}) WHERE len(captions) > 0"""
 """The captions by people: what a selection takes unless told otherwise."""
+
+SPOKEN = f"""
+SELECT clip_id, arg_min(transcript, (grain, list, line)) AS transcript
+FROM ({ANNOTATED})
+WHERE transcript IS NOT NULL AND (grain = 'clip' OR key IN (
+    SELECT video_key FROM clips GROUP BY video_key HAVING count(*) = 1))
+GROUP BY clip_id"""
+"""What is said in a clip, by the first list that has it; of a video, only of its single clip."""

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from curation.annotated import ANNOTATED
+from curation.annotated import ANNOTATED, SPOKEN
 from curation.current import FETCH_OF, current_sql, variants
 from curation.dataset import Dataset
 from curation.duplicates.found import covered_sql
@@ -44,12 +44,7 @@ FROM (
 )
 GROUP BY clip_id;
 
-CREATE TEMP TABLE spoken AS
-SELECT clip_id, arg_min(transcript, (grain, list, line)) AS transcript
-FROM ({ANNOTATED})
-WHERE transcript IS NOT NULL AND (grain = 'clip' OR key IN (
-    SELECT video_key FROM clips GROUP BY video_key HAVING count(*) = 1))
-GROUP BY clip_id;
+CREATE TEMP TABLE spoken AS {SPOKEN};
 
 CREATE TEMP TABLE described AS
 SELECT clips.*, coalesce(said.split_rank, 0) AS split_rank,

@@ -25,7 +25,7 @@ from pipelines.makers.manner import PLAIN, Manner
 from pipelines.progress import Progress
 from pipelines.prompts import Prompt
 
-PromptKind = Literal["text", "video", "text+video"]
+PromptKind = Literal["text", "video", "text+video", "transcript"]
 
 AT_ONCE = 16
 """Sounds made at once. Source: ours; as `generate` does."""
@@ -36,7 +36,7 @@ class Making:
     """How sounds are made.
 
     Args:
-        prompt: What of a clip is given: its caption, its picture, or both.
+        prompt: What of a clip is given: its caption, its picture, both, or what is said in it with its caption.
         seconds: Length, s, above 0.
         steps: Of the solver, at least 1.
         guidance: How strongly the prompt is followed; 1 is as learned.
@@ -65,7 +65,9 @@ class Making:
         return {**{name: getattr(self, name) for name in names}, **self.manner.identity()}
 
     def can_use(self, clip: RealClip) -> bool:
-        """Whether a clip has what is given."""
+        """Whether a clip has what is given; of who says a transcript nothing needs to be known."""
+        if self.prompt == "transcript":
+            return bool(clip.transcript)
         return bool(clip.caption or self.prompt == "video") and (clip.open_picture is not None or self.prompt == "text")
 
 
@@ -91,8 +93,11 @@ def make_sounds(run: Path, clips: Sequence[RealClip], making: Making, folder: Pa
     """
     name, system = sound_system(run)
     system.require(name, (), making.manner)
-    if making.prompt != "text" and "video" not in system.media:
-        raise ArgumentError(f"a run of {name} takes no video; leave out --prompt {making.prompt}")
+    takes = "transcript" in system.options if making.prompt == "transcript" else "video" in system.media
+    if making.prompt != "text" and not takes:
+        raise ArgumentError(
+            f"a run of {name} takes no {making.prompt.split('+')[-1]}; leave out --prompt {making.prompt}"
+        )
     named = {**making.as_dict(), "network_sha256": system.weights_sha256(run)}
     inside = folder / f"sounds-{short_hash(named, 8)}"
     missing = [clip for clip in clips if not (inside / _name(clip)).is_file()]
@@ -143,8 +148,9 @@ def make_some(maker: Maker, clips: Sequence[RealClip], making: Making) -> list[n
 def _prompt(clip: RealClip, making: Making, scratch: Path) -> Prompt:
     """What is given of a clip."""
     text = "" if making.prompt == "video" else clip.caption
-    if making.prompt == "text":
-        return Prompt(text=text, clip=clip.clip_id)
+    if making.prompt in ("text", "transcript"):
+        said = clip.transcript if making.prompt == "transcript" else ""
+        return Prompt(text=text, transcript=said, clip=clip.clip_id)
     if clip.open_picture is None:
         raise ArgumentError(f"clip {clip.clip_id} has no picture; leave --prompt video")
     file = scratch / f"{clip.clip_id}.mp4"
@@ -163,6 +169,7 @@ def write_list(folder: Path, made: Sequence[tuple[str, RealClip, Making]]) -> No
     """Write the list of a folder's sounds: names of files, the clips that they are for, and how they were made."""
     rows = [
         {"file": name, "clip_id": clip.clip_id, "text": "" if making.prompt == "video" else clip.caption}
+        | ({"transcript": clip.transcript} if making.prompt == "transcript" else {})
         for name, clip, making in made
     ]
     write_bytes(folder / LISTS[0], "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from curation.annotated import ANNOTATED, HUMAN_CAPTIONS
+from curation.annotated import ANNOTATED, HUMAN_CAPTIONS, SPOKEN
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.keys import file_sha256, short_hash, stable_hash
@@ -39,8 +39,9 @@ WITH chosen AS (SELECT clip_id FROM ({ANNOTATED}) GROUP BY clip_id
     HAVING max(CASE split WHEN 'test' THEN {SPLIT_RANKS["test"]} WHEN 'val' THEN {SPLIT_RANKS["val"]}
         ELSE {SPLIT_RANKS["train"]} END) = ?),
 said AS (SELECT clip_id, list_sort(list_distinct(list(text))) AS captions FROM ({HUMAN_CAPTIONS}) GROUP BY clip_id)
-SELECT chosen.clip_id, said.captions, cut.audio_sha256, cut.video_sha256
+SELECT chosen.clip_id, said.captions, spoken.transcript, cut.audio_sha256, cut.video_sha256
 FROM chosen JOIN cut ON cut.key = chosen.clip_id AND cut.state = 'done' LEFT JOIN said USING (clip_id)
+    LEFT JOIN ({SPOKEN}) AS spoken USING (clip_id)
 ORDER BY chosen.clip_id"""
 
 
@@ -71,6 +72,7 @@ class RealClip:
         audio_sha256: Hash of its FLAC.
         open_sound: Content of the FLAC.
         open_picture: Content of its MP4; None where it has none.
+        transcript: What is said in it; empty where no list says it.
     """
 
     clip_id: str
@@ -78,6 +80,7 @@ class RealClip:
     audio_sha256: str
     open_sound: Callable[[], bytes]
     open_picture: Callable[[], bytes] | None
+    transcript: str = ""
 
     def sound(self, seconds: float | None) -> Sound:
         """The clip as it is heard, of no more than its first `seconds`."""
@@ -141,9 +144,10 @@ def real_set(asked: str, *, split: str, seed: int) -> RealSet:
     if name:
         if not selection_path(dataset, name).is_file():
             raise ArgumentError(f"{dataset.path} has neither a generation nor a selection {name!r}")
-        columns = ["clip_id", "captions", "audio_sha256", "video_sha256"]
-        rows = read_rows(dataset, name, kept_only=True, columns=[*columns, "kept"]).select(columns)
-        of, clips = f"selection {name}", _stored(dataset, rows.to_pylist(), seed)
+        columns = ("clip_id", "captions", "transcript", "audio_sha256", "video_sha256")  # older ones know no transcript
+        rows = read_rows(dataset, name, kept_only=True)
+        known = rows.select([column for column in columns if column in rows.column_names])
+        of, clips = f"selection {name}", _stored(dataset, known.to_pylist(), seed)
     else:
         if split not in SPLIT_RANKS:
             raise ArgumentError(f"--split {split!r} is none of {', '.join(SPLIT_RANKS)}")
@@ -175,6 +179,7 @@ def packed_set(dataset: Dataset, name: str, *, seed: int) -> RealSet:
                 audio_sha256=about["sha256"]["flac"],
                 open_sound=member(number, "flac"),
                 open_picture=member(number, "mp4") if "mp4" in about["sha256"] else None,
+                transcript=about.get("transcript", ""),
             )
         )
     return RealSet(dataset, f"generation {name}", sorted(clips, key=lambda clip: clip.clip_id))
@@ -193,6 +198,7 @@ def _stored(dataset: Dataset, rows: Sequence[Mapping[str, Any]], seed: int) -> l
             audio_sha256=row["audio_sha256"],
             open_sound=member(row["audio_sha256"], ".flac"),
             open_picture=member(row["video_sha256"], ".mp4") if row["video_sha256"] else None,
+            transcript=row.get("transcript") or "",
         )
         for row in rows
     ]

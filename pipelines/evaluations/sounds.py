@@ -153,7 +153,8 @@ def sounds(
         embedder: What judges, KIND:WEIGHTS with a kind of clap, efficientat, ast, vggish or panns; may be given several
             times. Those that are at hand when not given.
         clips: Sounds are made for so many clips, drawn by the seed; all when not given.
-        prompt: What of a clip they are made from.
+        prompt: What of a clip they are made from: its caption, its picture, both, or what is said in it (a model of
+            speech).
         seconds: Length of the sounds, s; that of the run's training when not given. Real ones are heard as far.
         seed: Of everything drawn.
         otherwise: What is done otherwise than usual.

@@ -62,7 +62,6 @@ class Listed:
 
 _AUDIOX = Listed(file="audiox", takes=frozenset({"samples", "learning", "workers"}))
 _AUDIOLDM2 = Listed(file="audioldm2", takes=frozenset({"samples", "listener", "clap", "start", "workers"}))
-_AUDIOLDM2_SPEECH = Listed(file="audioldm2", takes=_AUDIOLDM2.takes - {"samples"})
 _RE_AUDIOLDM = Listed(file="re_audioldm", takes=frozenset({"samples", "listener", "clap", "retrieving", "workers"}))
 _AUDIOTOKEN = Listed(file="audiotoken", takes=frozenset({"listener", "pictures", "workers"}))
 
@@ -74,8 +73,8 @@ RECIPES: Mapping[RecipeName, Listed] = MappingProxyType(
         "audioldm2-tiny": _AUDIOLDM2,
         "audioldm2-base": _AUDIOLDM2,
         "audioldm2-large": _AUDIOLDM2,
-        "audioldm2-speech-tiny": _AUDIOLDM2_SPEECH,
-        "audioldm2-speech-base": _AUDIOLDM2_SPEECH,
+        "audioldm2-speech-tiny": _AUDIOLDM2,
+        "audioldm2-speech-base": _AUDIOLDM2,
         "re-audioldm-tiny": _RE_AUDIOLDM,
         "re-audioldm-small": _RE_AUDIOLDM,
         "re-audioldm-large": _RE_AUDIOLDM,

@@ -139,7 +139,7 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
         options.evaluation,
         folder=folder,
         source=data[0],
-        making=Making(seconds=seconds, guidance=SYSTEM.usual.guidance, seed=options.seed),
+        making=Making(prompt=size.prompt, seconds=seconds, guidance=SYSTEM.usual.guidance, seed=options.seed),
         maker_of=partial(_maker, recipe, frozen),
         world=world,
     )

@@ -11,6 +11,7 @@ from models.audioldm2.recipes import (
     audioldm2_speech_tiny,
     audioldm2_tiny,
 )
+from pipelines.evaluations.made_sounds import PromptKind
 from pipelines.wiring.language_of_audio import LOA_FACTOR
 
 
@@ -40,6 +41,11 @@ class Size:
     listener: str | None = None
     own_listener: str = "audiomae-tiny"
     is_speech: bool = False
+
+    @property
+    def prompt(self) -> PromptKind:
+        """What of a clip samples are made from."""
+        return "transcript" if self.is_speech else "text"
 
     @property
     def factor(self) -> int:

@@ -4,8 +4,9 @@
                                 sounds.jsonl        which clip each is for, as `evaluate sounds` reads it
     RUN/evaluation/features/                        what listeners made of sounds, kept by content
 
-The prompts are captions of clips that are trained on, and the real features are those of such clips: the numbers say
-how a run gets on, with the same few samples each time. How good a model is, `evaluate sounds` says.
+The prompts are captions of clips that are trained on, for speech what is said in them, and the real features are those
+of such clips: the numbers say how a run gets on, with the same few samples each time. How good a model is, `evaluate
+sounds` says; whether words can be understood, no listener here says.
 """
 
 import time
@@ -46,7 +47,7 @@ class SoundEvaluation:
 
     Args:
         folder: Of the run.
-        clips: The clips whose captions are the prompts, at least one.
+        clips: The clips whose captions or transcripts are the prompts, at least one.
         making: How sounds are made.
         maker_of: The whole model around the averaged network.
         stores: What each listener heard.
@@ -81,7 +82,7 @@ class SoundEvaluation:
             features, listener = store.features(sounds), store.listener
             if len(features) > 1:
                 report[f"fd_{listener.kind}"] = frechet_distance(real, Moments.of(features))
-            if listener.embed_text is not None:
+            if listener.embed_text is not None and all(sound.caption for sound in sounds):
                 captions = listener.embed_text([sound.caption for sound in sounds])
                 report["clap_score"] = paired_cosine(captions, store.means(sounds))
         return report
@@ -110,19 +111,20 @@ def sound_evaluation(
         None where no samples are asked for, or in another process than the first.
 
     Raises:
-        ArgumentError: Too few clips have captions, or a listener cannot be loaded.
+        ArgumentError: Too few clips have what samples are made of, or a listener cannot be loaded.
     """
     if not options.samples or not world.is_first:
         return None
     clips = _trained_on(source, making.seed)
     order = [clips[n] for n in np.random.default_rng([making.seed, 2]).permutation(len(clips))]
-    captioned = [clip for clip in order if clip.caption][: options.samples]
-    if len(captioned) < options.samples:
-        raise ArgumentError(f"{len(captioned)} clips have captions, too few for --samples {options.samples}")
+    chosen = [clip for clip in order if making.can_use(clip)][: options.samples]
+    if len(chosen) < options.samples:
+        kind = "transcripts" if making.prompt == "transcript" else "captions"
+        raise ArgumentError(f"{len(chosen)} clips have {kind}, too few for --samples {options.samples}")
     names = options.judges or tuple(listeners_at_hand(source.dataset))
     stores, moments = [], []
     for name in names:
-        store = HeardStore(folder / "evaluation" / "features", load_listener(name))
+        store = HeardStore(folder / "evaluation" / "features", load_listener(name, "--judge"))
         real = [clip.sound(making.seconds) for clip in order[:REAL_SOUNDS]]
         missing = store.missing(real)
         with Progress(f"{store.listener.kind} hears", total=len(missing), unit="sounds") as progress:
@@ -132,9 +134,7 @@ def sound_evaluation(
         except ValueError as error:
             raise ArgumentError(f"--judge {name}: {error}") from error
         stores.append(store)
-    return SoundEvaluation(
-        folder=folder, clips=captioned, making=making, maker_of=maker_of, stores=stores, real=moments
-    )
+    return SoundEvaluation(folder=folder, clips=chosen, making=making, maker_of=maker_of, stores=stores, real=moments)
 
 
 def _trained_on(source: Source, seed: int) -> list[RealClip]:

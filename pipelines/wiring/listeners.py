@@ -119,19 +119,23 @@ def _mean(windows_of: Sequence[tuple[int, Heard]]) -> Heard:
     return Heard(features.astype(np.float32), mean_L)
 
 
-def load_listener(asked: str) -> Listener:
+def load_listener(asked: str, option: str = "--embedder") -> Listener:
     """A listener by `KIND:WEIGHTS`, on the GPU where there is one.
+
+    Args:
+        asked: Its name.
+        option: By which it was asked for.
 
     Raises:
         ArgumentError: The kind is unknown, or the weights cannot be loaded.
     """
     kind, _, name = asked.partition(":")
     if kind not in KINDS or not name:
-        raise ArgumentError(f"--embedder {asked!r}: give KIND:WEIGHTS with a kind of {', '.join(KINDS)}")
+        raise ArgumentError(f"{option} {asked!r}: give KIND:WEIGHTS with a kind of {', '.join(KINDS)}")
     try:
         return KINDS[kind](name)
     except UNLOADABLE as error:
-        raise ArgumentError(f"--embedder {asked}: {error}") from error
+        raise ArgumentError(f"{option} {asked}: {error}") from error
 
 
 def _clap(name: str) -> Listener:

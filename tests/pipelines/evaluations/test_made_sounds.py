@@ -1,6 +1,7 @@
 """Sounds of a model for clips: from words, from pictures, from both."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -79,10 +80,16 @@ def test_noise_is_of_the_clip_and_the_seed(maker: AudioXMaker) -> None:
         ("text+video", "rain", b"mp4", True),
         ("text+video", "", b"mp4", False),
         ("text+video", "rain", None, False),
+        ("transcript", "rain", None, False),
     ],
 )
 def test_a_clip_needs_what_is_given(prompt: str, caption: str, picture: bytes | None, usable: bool) -> None:
     assert Making(prompt=prompt, seconds=1.0).can_use(clip(caption=caption, picture=picture)) == usable  # type: ignore[arg-type]
+
+
+def test_what_is_said_needs_no_caption() -> None:
+    spoken = replace(clip(caption=""), transcript="one")
+    assert Making(prompt="transcript", seconds=1.0).can_use(spoken) and not Making(seconds=1.0).can_use(spoken)
 
 
 def test_what_is_out_of_range_or_missing_is_refused(maker: AudioXMaker) -> None:

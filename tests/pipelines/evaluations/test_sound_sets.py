@@ -11,6 +11,7 @@ from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.selections.selection import select
 from pipelines.evaluations.sound_sets import NOISE_RMS, Sound, decoded, noise_for, real_set, silence_for
+from pipelines.verbs.pack import pack
 from tests.pipelines.evaluations.listening import NAMES, RATE_HZ, packed_tones
 from tests.retrieval_index.tones import clip_of
 
@@ -40,6 +41,20 @@ def test_a_generation_a_selection_and_a_split_are_the_same_clips(data: Path) -> 
     assert first.key == second.key == third.key
     waves = [sound.read(RATE_HZ) for sound in (first, second, third)]
     assert np.array_equal(waves[0], waves[1]) and np.array_equal(waves[0], waves[2]) and len(waves[0]) == 4_000
+
+
+def test_what_is_said_is_known_by_generation_selection_and_split(tmp_path: Path) -> None:
+    dataset = Dataset(packed_tones(tmp_path / "dataset"))
+    one = clip_of(next(iter(NAMES)))
+    dataset.append(
+        "annotations", [{"key": one, "grain": "clip", "list": "listed", "line": 99, "transcript": "a high tone"}]
+    )
+    select(dataset, name="said")
+    pack(dataset.path, selection="said", generation="packed", workers=1)
+    for tail in ("@packed", "@said", ""):
+        clips = real_set(f"{dataset.path}{tail}", split="train", seed=0).clips
+        assert {clip.clip_id for clip in clips if clip.transcript == "a high tone"} == {one}, tail
+        assert sum(not clip.transcript for clip in clips) == len(NAMES) - 1
 
 
 def test_a_caption_of_several_is_drawn_by_the_seed(tmp_path: Path) -> None:

@@ -15,9 +15,13 @@ from models.audioldm2.phonemes import PHONEMES, phoneme_tokens
 from models.encoders.audiomae import save_audiomae
 from models.encoders.audiomae_network import AudioMaeConfig, AudioMaeEncoder
 from models.encoders.clap_fit import build_tiny_clap
+from pipelines.evaluations.made_sounds import Making, make_some
+from pipelines.evaluations.sound_sets import packed_set
+from pipelines.makers.audioldm2 import SYSTEM
 from pipelines.makers.manner import Manner
 from pipelines.recipes.audioldm2 import SPEECH_TINY, TINY, train_size
 from pipelines.recipes.pronounced import pronounced
+from pipelines.training.evaluation import EvaluationOptions
 from pipelines.verbs.generate import generate
 from pipelines.wiring import phonemes
 from pipelines.wiring.phonemes import Pronouncer
@@ -73,6 +77,26 @@ def test_a_run_hears_every_patch_and_is_told_what_is_said(tmp_path: Path) -> Non
     assert json.loads(spoken[1].with_suffix(".json").read_text())["transcript"] == "two"
     with pytest.raises(ArgumentError, match="a model of speech: audioldm2-tiny cannot train it further"):
         train_size(TINY, dataset, tmp_path / "further", options(clips=8, start=str(run / "model")))
+
+
+def test_samples_meanwhile_say_transcripts(tmp_path: Path) -> None:
+    """They are what the trained model says, and not what it makes of captions alone."""
+    dataset = make(tmp_path / "dataset", SAID)
+    run = dataset.folder("runs") / "run"
+    with pytest.raises(ArgumentError, match="2 clips have transcripts, too few for --samples 3"):
+        train_size(SPEECH_TINY, dataset, run, options(evaluation=EvaluationOptions(samples=3)))
+    facts = train_size(SPEECH_TINY, dataset, run, options(evaluation=EvaluationOptions(samples=2)))
+    assert facts["samples"] == 2.0 and facts["fd_clap"] > 0 and -1 <= facts["clap_score"] <= 1
+    (place,) = (run / "samples").iterdir()
+    listed = [json.loads(line) for line in (place / "sounds.jsonl").read_text().splitlines()]
+    assert sorted(row["transcript"] for row in listed) == ["one", "two"]
+    by_id = {clip.clip_id: clip for clip in packed_set(dataset, "train", seed=0).clips}
+    clips = [by_id[row["clip_id"]] for row in listed]
+    for prompt, is_same in (("transcript", True), ("text", False)):
+        making = Making(prompt=prompt, seconds=1.28, guidance=SYSTEM.usual.guidance)  # type: ignore[arg-type]
+        for row, wave_CT in zip(listed, make_some(SYSTEM.loaded(run), clips, making), strict=True):
+            sample_T, _ = soundfile.read(place / row["file"], dtype="float32")
+            assert np.allclose(sample_T, wave_CT[0], atol=2**-14) == is_same
 
 
 def test_where_nothing_is_said_it_is_refused(tmp_path: Path) -> None:

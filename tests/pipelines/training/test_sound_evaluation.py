@@ -52,7 +52,7 @@ def test_samples_are_made_judged_and_repeatable(
     data: Dataset, model: AudioX, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ears = Ears()
-    monkeypatch.setattr(module, "load_listener", lambda name: ears.listener())
+    monkeypatch.setattr(module, "load_listener", lambda name, option: ears.listener())
     evaluation = evaluated(
         EvaluationOptions(samples=3, judges=("clap:ears",)),
         folder=tmp_path,
@@ -101,7 +101,7 @@ def test_prompts_and_real_sounds_are_of_the_clips_that_are_wanted(
     data: Dataset, model: AudioX, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ears = Ears()
-    monkeypatch.setattr(module, "load_listener", lambda name: ears.listener())
+    monkeypatch.setattr(module, "load_listener", lambda name, option: ears.listener())
     wanted = [clip_of(name) for name, pitch in NAMES.items() if pitch == 440.0]
     evaluation = evaluated(
         EvaluationOptions(samples=6, judges=("clap:ears",)),
