@@ -74,7 +74,7 @@ def watching(
             last.update(report)
             show(report)
             seen = int(report["clips_seen"])
-            progress.advance(seen - shown, note=f"loss {last.get('loss', float('nan')):.3f}")
+            progress.advance(seen - shown, note=f"loss {last['loss']:.3f}" if "loss" in last else "")
             shown = seen
 
         yield Watchers(report=on_report, notice=progress.note)
