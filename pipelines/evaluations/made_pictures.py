@@ -25,6 +25,9 @@ from pipelines.recipes.sounded_pictures import clip_frames
 Picture = npt.NDArray[np.uint8]
 """(H, W, 3), RGB."""
 
+AT_ONCE = 8
+"""Pictures made at once. Source: ours."""
+
 REAL_RATE_HZ = 2.0
 """Pictures a second of the real set. Source: ours."""
 SIDE_PX = 256

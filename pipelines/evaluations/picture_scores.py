@@ -41,7 +41,8 @@ class Row:
 
     Args:
         of: Which pictures.
-        aic: Share of them whose class is their sound's; None where the judge is for FID alone, as the next two.
+        aic: Share of them whose class is their sound's; None where a sound has no label, or the judge is for FID alone,
+            as the next two.
         fid: Fréchet distance of the judge's vectors to those of real pictures.
         ais: Share of other sounds that are less like a picture than its own; None where the judge hears none.
         iis: The same of true pictures.
@@ -108,17 +109,25 @@ class Reference:
     sound_ND: Float | None
 
     @classmethod
-    def of(cls, judge: PictureJudge, judged: Judged) -> "Reference":
-        """What a judge makes of it, whatever was made.
+    def of(
+        cls,
+        judge: PictureJudge,
+        *,
+        labels: Sequence[str],
+        sounds: Sequence[Float],
+        true: Sequence[npt.NDArray[np.uint8]],
+        real: Sequence[npt.NDArray[np.uint8]],
+    ) -> "Reference":
+        """What a judge makes of it, whatever was made; for arguments see `Judged`.
 
         Raises:
             ValueError: There are too few real pictures.
         """
         return cls(
-            labels=judged.labels,
-            real=Moments.of(judge.see(judged.real)),
-            true_ND=judge.see(judged.true),
-            sound_ND=None if judge.hear is None else judge.hear(judged.sounds),
+            labels=labels,
+            real=Moments.of(judge.see(real)),
+            true_ND=judge.see(true),
+            sound_ND=None if judge.hear is None else judge.hear(sounds),
         )
 
     def row(self, judge: PictureJudge, of: str, pictures: Sequence[npt.NDArray[np.uint8]]) -> Row:
@@ -150,7 +159,7 @@ class Reference:
     def _agreement(
         self, judge: PictureJudge, pictures: Sequence[npt.NDArray[np.uint8]], labels: Sequence[str]
     ) -> float | None:
-        if judge.classes is None:
+        if judge.classes is None or not all(labels):
             return None
         return class_agreement(judge.classes(pictures, sorted(set(self.labels))), labels)
 
@@ -161,7 +170,7 @@ def score(judge: PictureJudge, judged: Judged) -> Table:
     Raises:
         ValueError: There are too few pictures, or a vector that has no direction.
     """
-    reference = Reference.of(judge, judged)
+    reference = Reference.of(judge, labels=judged.labels, sounds=judged.sounds, true=judged.true, real=judged.real)
     rows = [reference.row(judge, "made", judged.made)]
     if judge.classes is not None:
         rows.append(reference.swapped(judge, "made for other sounds", judged.made))

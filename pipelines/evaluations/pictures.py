@@ -15,7 +15,7 @@ from curation.errors import ArgumentError
 from curation.keys import short_hash
 from curation.shards.reader import Shards
 from curation.tables import write_bytes
-from pipelines.evaluations.made_pictures import Picture, Shown, make_some, sound_of, write_picture
+from pipelines.evaluations.made_pictures import AT_ONCE, Picture, Shown, make_some, sound_of, write_picture
 from pipelines.evaluations.picture_scores import Judged, Table, score
 from pipelines.makers.maker import How, System, name_of, system_named
 from pipelines.progress import Progress
@@ -23,7 +23,6 @@ from pipelines.recipes.data import open_shards
 from pipelines.recipes.sounded_pictures import label_of, with_pictures
 from pipelines.wiring.picture_judges import PictureJudge, load_judge
 
-AT_ONCE = 8
 FEWEST = 4
 
 PROTOCOL = (

@@ -34,7 +34,7 @@ RecipeName = Literal[
 
 NO_USE: Mapping[str, str] = MappingProxyType(
     {
-        "samples": "makes no sounds of captions meanwhile; drop --samples",
+        "samples": "is a part of a system, which makes nothing of prompts; drop --samples",
         "pictures": "has no use for --pictures; drop --pictures",
         "listener": "has no use for --listener; drop --listener",
         "clap": "has no use for --clap; drop --clap",
@@ -63,7 +63,7 @@ class Listed:
 _AUDIOX = Listed(file="audiox", takes=frozenset({"samples", "learning", "workers"}))
 _AUDIOLDM2 = Listed(file="audioldm2", takes=frozenset({"samples", "listener", "clap", "start", "workers"}))
 _RE_AUDIOLDM = Listed(file="re_audioldm", takes=frozenset({"samples", "listener", "clap", "retrieving", "workers"}))
-_AUDIOTOKEN = Listed(file="audiotoken", takes=frozenset({"listener", "pictures", "workers"}))
+_AUDIOTOKEN = Listed(file="audiotoken", takes=frozenset({"samples", "listener", "pictures", "workers"}))
 
 RECIPES: Mapping[RecipeName, Listed] = MappingProxyType(
     {

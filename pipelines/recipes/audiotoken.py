@@ -1,15 +1,21 @@
 """The recipes `audiotoken-tiny` and `audiotoken-base`: sounds as words of a frozen text-to-image model."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from curation.dataset import Dataset
 from curation.encode_pictures import StoredPictures
 from curation.errors import ArgumentError, StoppedError
 from curation.names import plain_name
+from models.audiotoken import AudioToken
 from models.audiotoken.generate import FrozenSources
+from models.audiotoken.network import AudioTokenNetwork
+from models.audiotoken.objective import AudioTokenObjective
 from models.audiotoken.recipes import (
     WINDOW_S,
     AudioTokenRecipe,
@@ -22,11 +28,14 @@ from models.audiotoken.recipes import (
 from models.audiotoken.text_to_image import TextToImage
 from models.encoders.beats import Beats
 from models.training.world import World
+from pipelines.makers.audiotoken import AudioTokenMaker
 from pipelines.recipes.data import generation_identity, open_shards
 from pipelines.recipes.options import RunOptions
 from pipelines.recipes.sounded_pictures import SoundedPictures, with_pictures
 from pipelines.runner import Job, run
 from pipelines.training.board import watching
+from pipelines.training.evaluation import watched
+from pipelines.training.picture_evaluation import picture_evaluation
 from pipelines.wiring.devices import device_name
 from pipelines.wiring.text_to_image import encode_pictures_stage, frozen_sources, load_beats, load_text_to_image
 
@@ -93,39 +102,67 @@ def train_recipe(
     """
     where, world = checked_source(name, options), World.join(device_name())
     model, listener = _frozen_models(sources, str(world.device))
+    frozen = Frozen(pictures=model, listener=listener, sources=sources)
     recipe = _recipe(recipe_of, model, listener, options)
-    seconds = options.seconds or (TINY_WINDOW_S if name == "audiotoken-tiny" else WINDOW_S)
-    shards = open_shards(dataset, options.generation)
-    clips = with_pictures(dataset, shards, where)
-    keys = [shards.key(clip) for clip in clips]
-    batches = SoundedPictures(
-        shards=shards,
-        clips=clips,
-        sample_rate_hz=listener.sample_rate_hz,
-        window_samples=round(seconds * listener.sample_rate_hz),
-        picture_rate_hz=PICTURE_RATE_HZ[name],
-        side_px=model.picture_side_px,
-        batch_clips=recipe.batch_clips,
-        seed=options.seed,
-        stored=None if options.raw else _stored(dataset, sources.pictures, model, name, keys, world),
+    batches = _batches(name, dataset, options, recipe, frozen, world)
+    evaluation = picture_evaluation(
+        options.evaluation,
+        folder=folder,
+        batches=batches,
+        objective=AudioTokenObjective(recipe.objective, model, listener),
+        maker_of=partial(_maker, recipe, frozen),
+        world=world,
     )
     data = {**generation_identity(dataset, options.generation), **({} if where is None else {"where": where})}
-    drawn = {"seconds": seconds, "picture_rate_hz": PICTURE_RATE_HZ[name]}
+    drawn = {"seconds": _seconds(name, options), "picture_rate_hz": PICTURE_RATE_HZ[name]}
     last: dict[str, float] = {}
     with watching(folder, options, world, total=recipe.training.total_clips, last=last) as watchers:
         trained = train_audiotoken(
             recipe,
             batches,
-            frozen=Frozen(pictures=model, listener=listener, sources=sources),
+            frozen=frozen,
             folder=folder,
             data={**data, **drawn},
             world=world,
             execution=options.execution,
-            watchers=watchers,
+            watchers=watched(watchers, options.evaluation, evaluation),
         )
     if trained is None and world.is_first:
         raise StoppedError(f"the run in {folder} was stopped; the same command goes on from its last checkpoint")
-    return {"clips": len(clips), **last}
+    return {"clips": len(batches.clips), **last}
+
+
+def _seconds(name: str, options: RunOptions) -> float:
+    """Length of a window, s."""
+    return options.seconds or (TINY_WINDOW_S if name == "audiotoken-tiny" else WINDOW_S)
+
+
+def _batches(
+    name: str, dataset: Dataset, options: RunOptions, recipe: AudioTokenRecipe, frozen: Frozen, world: World
+) -> SoundedPictures:
+    """What is trained on."""
+    shards, model = open_shards(dataset, options.generation), frozen.pictures
+    clips = with_pictures(dataset, shards, checked_source(name, options))
+    keys = [shards.key(clip) for clip in clips]
+    return SoundedPictures(
+        shards=shards,
+        clips=clips,
+        sample_rate_hz=frozen.listener.sample_rate_hz,
+        window_samples=round(_seconds(name, options) * frozen.listener.sample_rate_hz),
+        picture_rate_hz=PICTURE_RATE_HZ[name],
+        side_px=model.picture_side_px,
+        batch_clips=recipe.batch_clips,
+        seed=options.seed,
+        stored=None if options.raw else _stored(dataset, frozen.sources.pictures, model, name, keys, world),
+    )
+
+
+def _maker(recipe: AudioTokenRecipe, frozen: Frozen, network: nn.Module) -> AudioTokenMaker:
+    """Puts the frozen models around an embedder while it is trained."""
+    if not isinstance(network, AudioTokenNetwork):
+        raise TypeError(f"the averaged network is a {type(network).__name__}, not an AudioTokenNetwork")
+    prompt = recipe.objective.prompt
+    return AudioTokenMaker(AudioToken(network, pictures=frozen.pictures, listener=frozen.listener, prompt=prompt))
 
 
 def _frozen_models(sources: FrozenSources, device: str) -> tuple[TextToImage, Beats]:
@@ -135,10 +172,11 @@ def _frozen_models(sources: FrozenSources, device: str) -> tuple[TextToImage, Be
 def _recipe(
     recipe_of: Callable[..., AudioTokenRecipe], model: TextToImage, listener: Beats, options: RunOptions
 ) -> AudioTokenRecipe:
-    """A recipe that fits the frozen models, as long as the user said."""
+    """A recipe that fits the frozen models, as long as the user said, and with samples as often."""
     length = {} if options.clips is None else {"total_clips": options.clips}
     widths = {"heard_width": listener.dimension, "token_width": model.token_width}
-    return recipe_of(**widths, **length, seed=options.seed)
+    recipe = recipe_of(**widths, **length, seed=options.seed)
+    return replace(recipe, training=options.evaluation.timed(recipe.training))
 
 
 def checked_source(name: str, options: RunOptions) -> str | None:

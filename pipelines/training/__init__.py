@@ -1,1 +1,1 @@
-"""What `train` has around the loop of `models/training`: boards that show a run, and workers that share it."""
+"""What `train` has around the loop of `models/training`: samples and boards that show a run, workers that share it."""

@@ -22,9 +22,9 @@ class EvaluationOptions:
     """What a user may say about samples during a run.
 
     Args:
-        samples: Sounds that are made each time; 0: none.
+        samples: Sounds or pictures that are made each time; 0: none.
         every_clips: After so many clips, and at the end; None leaves it to the recipe.
-        judges: Networks that judge, KIND:WEIGHTS; empty: those that are at hand.
+        judges: Networks that judge, KIND:WEIGHTS; empty: of sounds those that are at hand, of pictures none.
     """
 
     samples: int = 0

@@ -58,9 +58,10 @@ class Machinery:
         loader_threads: Threads that make batches.
         raw: Encode nothing beforehand: the threads decode the shards' files and run the codec for every sample.
         wandb: Project at Weights & Biases that is shown the run; TensorBoard's files are written in any case.
-        samples: Sounds of fixed prompts that are made during the run and judged beside real ones; 0: none.
+        samples: Sounds of fixed prompts, or pictures of fixed sounds, that are made during the run; 0: none.
         evaluate_every: Clips after which they are made; the recipe's own number when not given.
-        judge: What judges them, KIND:WEIGHTS as in `evaluate sounds`; those at hand when not given; may be repeated.
+        judge: What judges them beside real ones, KIND:WEIGHTS as in `evaluate sounds`, where those at hand do so when
+            it is not given, or as in `evaluate pictures`; may be repeated.
         learning: How AudioX learns.
     """
 

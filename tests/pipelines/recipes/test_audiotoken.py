@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from PIL import Image
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
@@ -14,12 +15,16 @@ from curation.selections.selection import select
 from curation.shards.pack import pack
 from models.audiotoken import AudioToken
 from models.encoders.beats import Beats
+from models.encoders.sound_picture import SoundPictureConfig, SoundPictureNetwork, save_judge
+from pipelines.evaluations.made_pictures import make_some
+from pipelines.makers.audiotoken import SYSTEM
 from pipelines.recipes.audiotoken import train_audiotoken_tiny
 from pipelines.recipes.beats import train_beats_tiny
 from pipelines.recipes.data import open_shards
 from pipelines.recipes.options import RunOptions
 from pipelines.recipes.pictures import train_pictures_tiny
 from pipelines.recipes.sounded_pictures import SoundedPictures, with_pictures
+from pipelines.training.evaluation import EvaluationOptions
 from pipelines.verbs.generate import generate
 from tests.curation.made import Made
 from tests.models.audiotoken.tiny_audiotoken import save_listener, save_pictures
@@ -131,6 +136,50 @@ def test_a_run_makes_a_picture_of_a_sound(dataset, frozen, tmp_path):
     with pytest.raises(ArgumentError, match="takes no --text"):
         generate(run, text=["a dog"], out=tmp_path / "out")
     assert AudioToken.from_pretrained(run).network.config.heard_width == 48
+
+
+def test_pictures_are_made_meanwhile_judged_and_change_nothing(dataset, frozen, tmp_path):
+    config = SoundPictureConfig(
+        labels=("dog barking", "rising chirp"), side_px=16, window_samples=4_800, width=4, dimension=4
+    )
+    torch.manual_seed(0)
+    save_judge(SoundPictureNetwork(config), config, tmp_path / "judge")
+    judge = f"own:{tmp_path / 'judge'}"
+    plain, sampled = tmp_path / "plain", tmp_path / "sampled"
+    train_audiotoken_tiny(dataset, plain, options(frozen))
+    asked = EvaluationOptions(samples=3, every_clips=16, judges=(judge,))
+    facts = train_audiotoken_tiny(dataset, sampled, options(frozen, evaluation=asked))
+    assert facts["samples"] == 3 and facts["fixed_loss"] > 0 and facts["fid_own"] > 0
+    assert 0 <= facts["aic_own"] <= 1 and 0 <= facts["ais_own"] <= 1 and 0 <= facts["iis_own"] <= 1
+    weights = [(run / "model" / "embedder.safetensors").read_bytes() for run in (plain, sampled)]
+    assert weights[0] == weights[1]
+    places = sorted((sampled / "samples").iterdir())
+    assert [place.name for place in places] == ["clips-000000016", "clips-000000032"]
+    *files, page = sorted(places[1].iterdir())
+    assert len(files) == 3 and page.name == "grid.png" and Image.open(page).size == (3 * 16, 16)
+    shards = open_shards(dataset, "s")
+    by_key = {shards.key(number): number for number in range(len(shards))}
+    numbers = [by_key[file.stem.partition("-")[2]] for file in files]
+    made = make_some(SYSTEM.loaded(sampled), shards, numbers, SYSTEM.usual, 0)
+    for file, picture in zip(files, made, strict=True):
+        assert np.array_equal(np.asarray(Image.open(file)), picture), "what the trained model makes"
+
+
+def test_what_cannot_be_sampled_or_judged_is_said_before_a_step(dataset, frozen, tmp_path):
+    for samples, judges, said in (
+        (13, (), "12 clips have a picture, too few for --samples 13"),
+        (1, ("own:x",), "give --samples 2 or more"),
+        (2, ("efficientat:mn04",), "with a kind of clip, own, inception"),
+    ):
+        asked = EvaluationOptions(samples=samples, judges=judges)
+        with pytest.raises(ArgumentError, match=said):
+            train_audiotoken_tiny(dataset, tmp_path / "run", options(frozen, evaluation=asked))
+    config = SoundPictureConfig(labels=("a", "b"), side_px=16, window_samples=4_800, width=4, dimension=4)
+    save_judge(SoundPictureNetwork(config), config, tmp_path / "judge")
+    asked = EvaluationOptions(samples=4, judges=(f"own:{tmp_path / 'judge'}",))
+    with pytest.raises(ArgumentError, match="knows no label 'dog barking'"):
+        train_audiotoken_tiny(dataset, tmp_path / "run", options(frozen, evaluation=asked))
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_raw_pictures_come_to_the_same_losses_but_for_float16(dataset, frozen, tmp_path):

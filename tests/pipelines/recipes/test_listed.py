@@ -21,7 +21,7 @@ def test_every_name_has_its_function() -> None:
     ("recipe", "given", "said"),
     [
         ("clap-tiny", {"machinery": Machinery(workers=2)}, "clap-tiny is trained in one process"),
-        ("codec-tiny", {"machinery": Machinery(samples=4)}, "codec-tiny makes no sounds"),
+        ("codec-tiny", {"machinery": Machinery(samples=4)}, "codec-tiny is a part of a system"),
         ("audiox-tiny", {"parts": Parts(pictures="sd")}, "audiox-tiny has no use for --pictures"),
         ("re-audioldm-tiny", {"parts": Parts(start="run")}, "re-audioldm-tiny trains no other model further"),
         ("audiotoken-tiny", {"parts": Parts(clap="run")}, "audiotoken-tiny has no use for --clap"),
