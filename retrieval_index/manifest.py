@@ -18,6 +18,7 @@ import json
 import shlex
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,8 @@ def commit(folder: Path, fields: Mapping[str, Any], rows: pa.Table, vectors: Any
         write_bytes(folder / MANIFEST_FILE, json.dumps(manifest, indent=2, ensure_ascii=False).encode())
     finally:
         clean(folder)
+        with suppress(OSError):  # of a first index that could not be written nothing is left; any other stays
+            folder.rmdir()
     return manifest
 
 

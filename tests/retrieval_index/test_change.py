@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curation.errors import ArgumentError, DatasetError
-from retrieval_index import change
+from retrieval_index import change, manifest
 from retrieval_index.embedder import Vectors
 from retrieval_index.index import Index
 from retrieval_index.manifest import MANIFEST_FILE, ROWS, write_vectors
@@ -374,3 +374,17 @@ def test_vectors_for_which_there_is_no_room_are_not_written_by_half() -> None:
     with pytest.raises(OSError) as caught:
         write_vectors(structure.index, "/dev/full")
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_of_a_first_index_that_finds_no_room_no_folder_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    whole = built(tmp_path / "whole", clustered(10), "flat")
+    before = sorted(path.name for path in whole.iterdir())
+    monkeypatch.setattr(manifest, "write_vectors", full)
+    for name in ("first", "whole"):
+        with pytest.raises(OSError, match="No space left"):
+            built(tmp_path / name, clustered(10), "flat")
+    assert not (tmp_path / "first").exists()
+    assert sorted(path.name for path in whole.iterdir()) == before
