@@ -155,7 +155,9 @@ class AudioX:
     ) -> Tensor:
         """Makes one sound for each prompt; any mix of text, video, image, audio and music is one.
 
-        Sound i depends on its prompt, the seed and i, not on the other prompts nor on how many are made at once.
+        Sound i depends on its prompt, the seed and i, not on the other prompts nor on how many are made at once. Source
+        of the defaults: ours, for small models; AudioX's authors take 250 steps and a guidance of 7, by the solver and
+        times that `Sampling` names.
 
         Args:
             text: B prompts; an empty one is an absent one.
