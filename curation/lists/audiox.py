@@ -29,10 +29,10 @@ def read(file: ListFile) -> Iterator[Entry]:
 
     def row(record: Record[Values]) -> ListRow:
         said = {name: text_of(record.content, name) for name in COLUMNS}
-        named = said["video_path"] or said["path"]
-        if named is None:
+        given = next((name for name in ("video_path", "path") if said[name]), None)
+        if given is None:
             raise malformed("a row needs path or video_path; it has none")
-        path = _below(file.root, named)
+        path = _below(file.root, str(record.content[given]))  # with its blanks: they may be the file's
         resolve_below(file.root, path)
         shows_text = (said["type"] or "").partition("_condition-")[0] not in WITHOUT_TEXT
         return ListRow(

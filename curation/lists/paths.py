@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from curation.errors import ClipError, Code
-from curation.lists.row import clean, malformed
+from curation.lists.row import clean, malformed, whole
 
 MAX_URL_CHARACTERS = 4096
 """Longest address. Source: ours; common servers refuse more than 8 kB of request line."""
@@ -18,12 +18,12 @@ _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f\\]")
 
 
 def relative_path(text: str) -> str:
-    """The normal form of a relative path of a list: `/` between parts, no `.` parts.
+    """The normal form of a relative path of a list: `/` between parts, no `.` parts; blanks belong to the name.
 
     Raises:
         ClipError: MALFORMED for an empty one; FORBIDDEN for an absolute one or one with `..`.
     """
-    path = PurePosixPath(clean(text, "path"))
+    path = PurePosixPath(whole(text, "path"))
     if path.is_absolute():
         raise ClipError(Code.FORBIDDEN, f"path {text!r} is absolute; paths are relative to the list or the media root")
     if ".." in path.parts:

@@ -189,9 +189,17 @@ def clean(text: str, what: str) -> str:
     Raises:
         ClipError: MALFORMED: it is empty, or has characters that are no text (NUL, half a surrogate pair).
     """
-    stripped = text.strip()
-    if not stripped:
+    return whole(text, what).strip()
+
+
+def whole(text: str, what: str) -> str:
+    """A text cell as it is, as the name of a file that may begin or end with a blank.
+
+    Raises:
+        ClipError: MALFORMED: it holds blanks alone, or has characters that are no text (NUL, half a surrogate pair).
+    """
+    if not text.strip():
         raise malformed(f"the {what} is empty")
-    if "\0" in stripped or any("\ud800" <= character <= "\udfff" for character in stripped):
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise malformed(f"the {what} has a NUL or half a surrogate pair in it")
-    return stripped
+    return text

@@ -90,7 +90,7 @@ def _source(values: Values) -> tuple[Platform, str, str | None, str | None]:
         url = web_address(named["url"])
         return "url", short_hash(url), url, None
     if "path" in named:
-        path = relative_path(named["path"])
+        path = relative_path(str(values["path"]))  # with its blanks: they may be the file's
         return "file", short_hash(path), None, path
     return "youtube", named["video_id"], None, None
 

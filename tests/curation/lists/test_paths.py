@@ -9,7 +9,7 @@ from curation.lists.paths import relative_path, resolve_below, web_address
 
 
 @pytest.mark.parametrize(
-    ("text", "normal"), [("a/b.wav", "a/b.wav"), ("./a//./b.wav", "a/b.wav"), (" a b.wav ", "a b.wav")]
+    ("text", "normal"), [("a/b.wav", "a/b.wav"), ("./a//./b.wav", "a/b.wav"), (" a b.wav ", " a b.wav ")]
 )
 def test_relative_paths_have_one_form(text: str, normal: str) -> None:
     assert relative_path(text) == normal

@@ -183,3 +183,14 @@ def test_unknown_parquet_columns_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"video_id": ["aaaaaaaaaaa"], "caption": ["x"]}), tmp_path / "list.parquet")
     with pytest.raises(ArgumentError, match="unknown columns 'caption'"):
         read(tmp_path / "list.parquet")
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_blanks_around_a_path_belong_to_the_name_of_the_file(name: str, tmp_path: Path) -> None:
+    rows = {
+        "list.csv": "path,split\n a.wav,train\na.wav ,train\n",
+        "list.jsonl": '{"path": " a.wav"}\n{"path": "a.wav "}\n',
+    }
+    (tmp_path / name).write_text(rows[name])
+    found = [(row.path, row.video_id) for row in table.read(ListFile(path=tmp_path / name))]
+    assert [path for path, _ in found] == [" a.wav", "a.wav "] and len({video for _, video in found}) == 2
