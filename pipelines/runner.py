@@ -6,6 +6,7 @@ feed's to say (`pipelines/feed.py`, `pipelines/routes.py`); where it is worked o
 """
 
 import errno
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 
 from curation.compact import compact_if_many
 from curation.dataset import Dataset
-from curation.errors import CODES, MAX_ATTEMPTS, ArgumentError, ClipError, StoppedError
+from curation.errors import CODES, MAX_ATTEMPTS, ArgumentError, ClipError, LockedError, StoppedError
 from curation.facts import fact_row
 from curation.lock import writer_lock
 from curation.stage import Outcome, Stage
@@ -38,6 +39,9 @@ COMMIT_EVERY_ROWS = 10_000
 
 RETRY_AFTER_S = (1.0, 5.0)
 """Pause before the second and third try of a passing failure. Source: ours; longer pauses belong to the egress."""
+
+TURN_S = 2.0
+"""Between two looks at whether another process still writes what is waited for. Source: ours."""
 
 TICK = timedelta(microseconds=1)
 """The least that lies between two rows of a run: what the tables can tell apart."""
@@ -317,3 +321,23 @@ def run(dataset: Dataset, job: Job) -> Tally:
                 raise disk_error(error, str(dataset.path)) from error
     tally.seconds = time.perf_counter() - begun
     return tally
+
+
+def run_in_turn(dataset: Dataset, job: Job) -> Tally:
+    """As `run`, for a verb that needs what a stage leaves: while another process writes it, it waits and says so.
+
+    What the other leaves pending is done then. Two trainings that begin together on one dataset so encode once.
+
+    Raises:
+        StoppedError: As `run` does.
+        KeyboardInterrupt: Ctrl-C, also while it waits.
+    """
+    is_told = False
+    while True:
+        try:
+            return run(dataset, job)
+        except LockedError as error:
+            if not is_told:
+                print(f"{job.stage.NAME}: waits, {error}", file=sys.stderr, flush=True)
+            is_told = True
+            time.sleep(TURN_S)

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("curation", "captioning", "retrieval_index", "models", "pipelines", "tests", "benchmarks")
@@ -22,6 +23,10 @@ os.environ["FOUNDSOUND_CACHE"] = CACHE.name
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "pipelines")  # for Ray's workers, which unpickle `toy_stage`
+
+
+settings.register_profile("untimed", deadline=None)  # no test is timed: a machine may be busy
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ from pipelines.recipes.audioldm2_sizes import BASE, LARGE, SPEECH_BASE, SPEECH_T
 from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
 from pipelines.recipes.options import RunOptions
 from pipelines.recipes.pronounced import pronounced, require_transcripts
-from pipelines.runner import Job, run
+from pipelines.runner import Job, run_in_turn
 from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.sound_evaluation import sound_evaluation
@@ -385,7 +385,7 @@ def _extras(size: Size, data: tuple[Source, ...], clap: str, world: World) -> Ex
         for source in data:
             stage = embed_text_stage(source.dataset, clap, called=size.name)
             queue = partial(source.dataset.pending, stage)
-            run(source.dataset, Job(stage=stage, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
+            run_in_turn(source.dataset, Job(stage=stage, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
     world.wait()
     return Extras(said=size.name, transcript=size.is_speech)
 

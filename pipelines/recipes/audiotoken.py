@@ -32,7 +32,7 @@ from pipelines.makers.audiotoken import AudioTokenMaker
 from pipelines.recipes.data import generation_identity, open_shards
 from pipelines.recipes.options import RunOptions
 from pipelines.recipes.sounded_pictures import SoundedPictures, with_pictures
-from pipelines.runner import Job, run
+from pipelines.runner import Job, run_in_turn
 from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.picture_evaluation import picture_evaluation
@@ -201,7 +201,7 @@ def _stored(
     called = plain_name(name, "set of latents")
     if world.is_first:
         stage = encode_pictures_stage(dataset, pictures, model, rate_hz=PICTURE_RATE_HZ[name], called=called)
-        run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
+        run_in_turn(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
     world.wait()
     return StoredPictures.of(dataset, called, keys)
 

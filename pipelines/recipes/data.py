@@ -34,7 +34,7 @@ from curation.takedowns.watch import TakedownWatch
 from models.audiox.encoder_source import EncoderSource
 from models.codecs.closed_form import MdctPca, MdctPcaConfig
 from models.training.world import World
-from pipelines.runner import Job, run
+from pipelines.runner import Job, run_in_turn
 from pipelines.wiring.codecs import encode_stage, load_numpy_codec
 from pipelines.wiring.frame_encoders import encode_frames_stage
 from pipelines.wiring.language_of_audio import LOA_FACTOR, encode_sound_stage
@@ -241,13 +241,13 @@ class Encoding:
         is_seen = self.are_seen(sources)
         for dataset in {source.dataset.path: source.dataset for source in sources}.values():
             for stage in (self.stage(dataset), *((self._frames_stage(dataset),) if is_seen else ())):
-                run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
+                run_in_turn(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
         if self.text is None:
             return
         for source in sources:
             texts = encode_text_stage(source.dataset, self.text, called=self.name)
             queue = partial(_pending_texts, source, texts)
-            run(source.dataset, Job(stage=texts, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
+            run_in_turn(source.dataset, Job(stage=texts, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
 
     def listen(self, sources: Sequence[Source], window_s: float) -> None:
         """Hear what is pending of the clips of some datasets, in windows of so many seconds, if there is a listener."""
@@ -256,7 +256,7 @@ class Encoding:
                 stage = encode_sound_stage(
                     dataset, self.listener, window_s=window_s, factor=self.loa_factor, called=self.name
                 )
-                run(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
+                run_in_turn(dataset, Job(stage=stage, queue=partial(dataset.pending, stage), batch_rows=32, gpu=True))
 
 
 def _pending_texts(source: Source, stage: EncodeText) -> pa.Table:

@@ -36,7 +36,7 @@ from pipelines.makers.re_audioldm import SYSTEM, ReAudioLdmMaker
 from pipelines.makers.stored import StoredNeighbourhoods
 from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
 from pipelines.recipes.options import RunOptions
-from pipelines.runner import Job, run
+from pipelines.runner import Job, run_in_turn
 from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.sound_evaluation import sound_evaluation
@@ -255,7 +255,7 @@ def _extras(
     if world.is_first:
         for source, stage in zip(data, stages, strict=True):
             queue = partial(source.dataset.pending, stage)
-            run(source.dataset, Job(stage=stage, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
+            run_in_turn(source.dataset, Job(stage=stage, queue=queue, batch_rows=TEXTS_AT_ONCE, gpu=True))
     world.wait()
     if not manifests:
         return Extras(said=vectors)

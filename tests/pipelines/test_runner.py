@@ -14,7 +14,7 @@ from curation.status import status
 from pipelines import follow, runner
 from pipelines.feed import batches
 from pipelines.follow import Upstream
-from pipelines.runner import Job, run
+from pipelines.runner import Job, run, run_in_turn
 
 
 @pytest.fixture
@@ -97,6 +97,30 @@ def test_a_second_writer_is_refused_by_name(dataset: Dataset, seen: Path) -> Non
     lock = dataset.folder("locks") / f"double-{stage.folder_name}.lock"
     with writer_lock(lock, "stage double"), pytest.raises(LockedError, match="double"):
         go(dataset, stage)
+
+
+def test_what_another_process_writes_is_waited_for_and_said_once(
+    dataset: Dataset, seen: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = Double(seen=seen)
+    lock = dataset.folder("locks") / f"double-{stage.folder_name}.lock"
+    looks: list[float] = []
+    with ExitStack() as other:
+        other.enter_context(writer_lock(lock, "stage double"))
+
+        def rest(seconds: float) -> None:
+            if seconds == runner.TURN_S:
+                looks.append(seconds)
+            if len(looks) == 3:
+                other.close()
+
+        monkeypatch.setattr("time.sleep", rest)
+        job = Job(stage=stage, queue=lambda: dataset.pending(stage), batch_rows=3, workers=0)
+        assert run_in_turn(dataset, job).done == 16
+    assert len(looks) == 3
+    check_final(dataset, seen)
+    told = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    assert len(told) == 1 and "stage double" in told[0]
 
 
 def test_ctrl_c_commits_what_is_finished(dataset: Dataset, seen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
