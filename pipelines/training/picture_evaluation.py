@@ -178,14 +178,14 @@ def _judges(
     """
     if not options.judges:
         return []
+    judges = [load_judge(name) for name in options.judges]
     found, numbers, some = [], order[: options.samples], order[: max(REAL_CLIPS, options.samples)]
     with Progress("real pictures", total=len(some), unit="clips") as progress:
         real = []
         for number in some:
             real.append(Shown.of(shards, number, seconds).true)
             progress.advance()
-    for name in options.judges:
-        judge = load_judge(name)
+    for judge in judges:
         try:
             reference = Reference.of(
                 judge,
@@ -196,7 +196,7 @@ def _judges(
             )
             reference.row(judge, "true", real[: len(numbers)])
         except ValueError as error:
-            raise ArgumentError(f"--judge {name}: {error}") from error
+            raise ArgumentError(f"--judge {judge.name}: {error}") from error
         found.append((judge, reference))
     return found
 

@@ -131,7 +131,7 @@ def load_listener(asked: str, option: str = "--embedder") -> Listener:
     """
     kind, _, name = asked.partition(":")
     if kind not in KINDS or not name:
-        raise ArgumentError(f"{option} {asked!r}: give KIND:WEIGHTS with a kind of {', '.join(KINDS)}")
+        raise ArgumentError(f"{option} {asked!r}: sounds are judged by KIND:WEIGHTS with a kind of {', '.join(KINDS)}")
     try:
         return KINDS[kind](name)
     except UNLOADABLE as error:

@@ -63,7 +63,7 @@ def load_judge(name: str, *, hears: str | None = None) -> PictureJudge:
     """
     kind, _, weights = name.partition(":")
     if kind not in KINDS or not weights:
-        raise ArgumentError(f"--judge {name!r}: give KIND:WEIGHTS, with a kind of {', '.join(KINDS)}")
+        raise ArgumentError(f"--judge {name!r}: pictures are judged by KIND:WEIGHTS with a kind of {', '.join(KINDS)}")
     try:
         if kind == "inception":
             return _inception(name, weights)

@@ -122,7 +122,7 @@ def test_what_cannot_be_judged_is_said(run, tmp_path):
         pictures(made, real=str(dataset.path), judge=own)
     with pytest.raises(ArgumentError, match="--clips must be 4 to that many"):
         pictures(made, real=real, judge=own, clips=7)
-    with pytest.raises(ArgumentError, match="give KIND:WEIGHTS"):
+    with pytest.raises(ArgumentError, match="pictures are judged by KIND:WEIGHTS with a kind of clip"):
         load_judge("vgg")
     with pytest.raises(ArgumentError, match="hears by itself"):
         load_judge(own[0], hears="wav2clip:x")

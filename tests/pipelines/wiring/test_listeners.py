@@ -77,7 +77,7 @@ def test_a_long_sound_is_the_mean_of_its_windows_by_their_lengths() -> None:
 
 def test_what_is_no_listener_is_refused(tmp_path: Path) -> None:
     for asked in ("panns", "panns:", "yamnet:x", ""):
-        with pytest.raises(ArgumentError, match="give KIND:WEIGHTS with a kind of clap"):
+        with pytest.raises(ArgumentError, match="sounds are judged by KIND:WEIGHTS with a kind of clap"):
             load_listener(asked)
     with pytest.raises(ArgumentError, match=r"--embedder panns:.*no file of weights"):
         load_listener(f"panns:{tmp_path / 'none.pth'}")
