@@ -79,9 +79,12 @@ def _is_ours(file: Path) -> bool:
 def _holder(file: Path) -> str:
     """What a lock says of its holder, for a message."""
     try:
-        return file.read_text()
+        holder = json.loads(file.read_text())
+        return f"process {holder['pid']} on {holder['host']}"
     except FileNotFoundError:
         return "a process that ended meanwhile"
+    except (ValueError, KeyError, TypeError):
+        return f"a process that {file} does not name"
 
 
 def is_held(file: Path) -> bool:

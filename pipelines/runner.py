@@ -338,6 +338,6 @@ def run_in_turn(dataset: Dataset, job: Job) -> Tally:
             return run(dataset, job)
         except LockedError as error:
             if not is_told:
-                print(f"{job.stage.NAME}: waits, {error}", file=sys.stderr, flush=True)
+                print(f"{job.stage.NAME}: {error}; this one waits", file=sys.stderr, flush=True)
             is_told = True
             time.sleep(TURN_S)

@@ -20,7 +20,7 @@ def hold(file: Path, **holder: object) -> None:
 
 def test_a_live_holder_is_named(tmp_path: Path) -> None:
     file = tmp_path / "a.lock"
-    twice = pytest.raises(LockedError, match=f"stage cut.*{os.getpid()}")
+    twice = pytest.raises(LockedError, match=f"stage cut.*process {os.getpid()} on {socket.gethostname()};")
     with writer_lock(file, "stage cut"), twice, writer_lock(file, "stage cut"):
         pass
     assert not file.exists()

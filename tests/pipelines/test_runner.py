@@ -119,7 +119,7 @@ def test_what_another_process_writes_is_waited_for_and_said_once(
         assert run_in_turn(dataset, job).done == 16
     assert len(looks) == 3
     check_final(dataset, seen)
-    told = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "this one waits" in line]
     assert len(told) == 1 and "stage double" in told[0]
 
 
