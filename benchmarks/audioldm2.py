@@ -1,7 +1,8 @@
 """AudioLDM 2's training step against a loop in the style of diffusers' examples, and `generate` against its pipeline.
 
-Every width is a quarter of the published one and sounds have 5.12 s, so that a CPU takes the parts of a step in about
-the published proportions; weights are random, and the same objects work for both.
+Every width is a quarter of the published one, heads of attention are as wide as there (T5's are not), and sounds have
+5.12 s, so that a CPU takes the parts of a step in about the published proportions; weights are random, and the same
+objects work for both.
 
 * Training, the phase `diffusion`: the peer does as `examples/text_to_image/train_text_to_image.py` does: it runs the
   autoencoder, T5 and AudioMAE in the step. Ours takes what was stored. The losses are the same but for 1e-4, or there
@@ -57,14 +58,14 @@ def sizes(share: int) -> tuple[AudioLdm2Config, MelVaeConfig, AudioMaeConfig]:
             loa_width=widths.loa_width,
             text_width=widths.text_width,
             width=128 // share,
-            head_channels=32 // share,
+            head_channels=32,
             norm_groups=32 // share,
         ),
     )
     codec = MelVaeConfig(
         widths=(128 // share, 256 // share, 512 // share), vocoder_width=1024 // share, kernels=(11, 8, 4, 4, 4)
     )
-    return network, codec, AudioMaeConfig(frames=512, width=768 // share)
+    return network, codec, AudioMaeConfig(frames=512, width=768 // share, heads=12 // share)
 
 
 def made_model(folder: Path, share: int) -> AudioLDM2:

@@ -1,7 +1,8 @@
 """Re-AudioLDM's training step against a loop in the style of diffusers' examples.
 
-Every width is a quarter of the published one, sounds have 5.12 s and three neighbours are read, so that a CPU takes the
-parts of a step in about the published proportions; weights are random, and the same objects work for both.
+Every width is a quarter of the published one, heads of attention are as wide as there (T5's are not), sounds have
+5.12 s and three neighbours are read, so that a CPU takes the parts of a step in about the published proportions;
+weights are random, and the same objects work for both.
 
 * Training: the peer does as `examples/text_to_image/train_text_to_image.py` does: it runs what is frozen in the step,
   the autoencoder for the sound, CLAP for the prompt, AudioMAE and T5 for the neighbours. Ours takes what was stored.
@@ -57,11 +58,10 @@ def made_parts(folder: Path, share: int, neighbours: int) -> Parts:
     codec = MelVaeConfig(
         widths=(128 // share, 256 // share, 512 // share), vocoder_width=1024 // share, kernels=(11, 8, 4, 4, 4)
     )
+    listener = AudioMaeEncoder(AudioMaeConfig(frames=512, width=768 // share, heads=12 // share))
     sources = EncoderSources(
         clap=str(build_tiny_clap(CAPTIONS, TinyClapConfig()).save(folder / "clap")),
-        listener=str(
-            save_audiomae(AudioMaeEncoder(AudioMaeConfig(frames=512, width=768 // share)), folder / "audiomae").parent
-        ),
+        listener=str(save_audiomae(listener, folder / "audiomae").parent),
         text=EncoderSource(kind="t5", path=str(save_word_t5(CAPTIONS, folder / "t5", width=1024 // share, depth=24))),
         heard_s=SECONDS,
     )
@@ -71,7 +71,7 @@ def made_parts(folder: Path, share: int, neighbours: int) -> Parts:
         **Widths.of(made, encoders).sizes(),
         neighbours=neighbours,
         width=128 // share,
-        head_channels=32 // share,
+        head_channels=32,
         norm_groups=32 // share,
     )
     return Parts(made, encoders, config)
