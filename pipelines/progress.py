@@ -95,7 +95,7 @@ def rate_text(done: int, took_s: float, left: int) -> str:
         return ""
     rate = done / took_s
     shown = f"{rate:.1f}/s" if rate >= 1 else f"{rate * 3600:.0f}/h"
-    return f", {shown}" + (f", {duration_text(left / rate)} left" if left else "")
+    return f", {shown}" + (f", {duration_text(left / rate)} left" if left > 0 else "")
 
 
 def duration_text(seconds: float) -> str:

@@ -28,6 +28,7 @@ def test_durations_are_in_their_largest_fitting_unit(seconds: float, text: str) 
         (20, 10.0, 0, ", 2.0/s"),
         (20, 10.0, 100, ", 2.0/s, 50 s left"),
         (300, 3600.0, 201_600, ", 300/h, 28 days left"),
+        (10, 5.0, -7, ", 2.0/s"),
     ],
 )
 def test_the_rate_says_how_long_the_rest_takes(done: int, took_s: float, left: int, text: str) -> None:
