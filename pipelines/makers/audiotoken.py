@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from curation.encode import read_sound
 from curation.errors import ArgumentError
 from models.audiotoken import AudioToken
 from pipelines.makers.maker import How, Made, OnStep, Seed, System
 from pipelines.makers.manner import Manner
-from pipelines.prompts import Prompt
+from pipelines.prompts import Media, Prompt
 from pipelines.wiring.devices import device_name
 from pipelines.wiring.text_to_image import quiet
 
@@ -31,11 +30,17 @@ class AudioTokenMaker:
         """Rate at which it listens."""
         return self.model.listener.sample_rate_hz
 
+    @property
+    def channels(self) -> int:
+        """Channels to which it listens."""
+        return 1
+
     def make(
         self, prompts: Sequence[Prompt], seeds: Sequence[Seed], how: How, on_step: OnStep | None = None
     ) -> Sequence[Made]:
         """A picture, uint8 (H, W, 3), of the first seconds of each prompt's sound; see `Maker`."""
-        waves = [self._heard(prompt, how.seconds) for prompt in prompts]
+        media = Media(side_px=0, codec=self, seconds=how.seconds)
+        waves = [self._heard(prompt, media, how.seconds) for prompt in prompts]
         try:
             pictures = self.model.generate(
                 waves,
@@ -48,15 +53,10 @@ class AudioTokenMaker:
             raise ArgumentError(str(error)) from error
         return list(np.asarray(pictures.numpy(), np.uint8))
 
-    def _heard(self, prompt: Prompt, seconds: float) -> torch.Tensor:
-        if prompt.audio is None:
+    def _heard(self, prompt: Prompt, media: Media, seconds: float) -> torch.Tensor:
+        wave_CT = media.of(prompt, "audio")
+        if wave_CT is None:
             raise ArgumentError("AudioToken makes a picture of a sound: give --audio")
-        try:
-            wave_CT = read_sound(prompt.audio, self.sample_rate_hz, 1)
-        except (OSError, RuntimeError) as error:  # soundfile's own is a RuntimeError
-            raise ArgumentError(f"the sound {prompt.audio} cannot be read: {error}") from error
-        if wave_CT.shape[1] == 0:
-            raise ArgumentError(f"the sound {prompt.audio} has no sample")
         return torch.from_numpy(wave_CT[0, : max(1, round(seconds * self.sample_rate_hz))])
 
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import ffmpeg
 import numpy as np
 import pytest
 import soundfile
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from curation.errors import ArgumentError
 from models.audiotoken import AudioToken
@@ -55,11 +57,23 @@ def test_only_the_first_seconds_are_heard(run: Path, tmp_path: Path) -> None:
     assert np.array_equal(long, short)
 
 
+def test_the_sound_of_a_video_is_heard(run: Path, tmp_path: Path) -> None:
+    maker = system_named("audiotoken").loaded(run)
+    spoken, how = sound(tmp_path, "a.wav", 16_000), How(seconds=1.0, steps=2, guidance=3.0)
+    ffmpeg.output(ffmpeg.input(str(spoken)), str(tmp_path / "a.mkv"), acodec="flac").run(get_ffmpeg_exe(), quiet=True)
+    of_sound, of_video = (maker.make([Prompt(audio=tmp_path / f"a.{end}")], [(0, 0)], how)[0] for end in ("wav", "mkv"))
+    assert np.array_equal(of_sound, of_video)
+
+
 def test_what_it_cannot_hear_is_said(run: Path, tmp_path: Path) -> None:
     system = system_named("audiotoken")
     (tmp_path / "no.wav").write_bytes(b"no sound")
-    with pytest.raises(ArgumentError, match=r"no\.wav cannot be read"):
-        system.loaded(run).make([Prompt(audio=tmp_path / "no.wav")], [(0, 0)], How(seconds=1.0, steps=1, guidance=1.0))
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.float32), 16_000)
+    soundfile.write(tmp_path / "nan.wav", np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    maker = system.loaded(run)
+    for name, why in (("no", "cannot be used"), ("empty", "cannot be used"), ("nan", "samples that are not finite")):
+        with pytest.raises(ArgumentError, match=rf"{name}\.wav .*{why}"):
+            maker.make([Prompt(audio=tmp_path / f"{name}.wav")], [(0, 0)], How(seconds=1.0, steps=1, guidance=1.0))
     with pytest.raises(ArgumentError, match="takes no --text"):
         system.require("audiotoken", [Prompt(text="a dog")], system.usual.manner)
     assert system.check is not None
