@@ -13,7 +13,7 @@ from models.audiox.sampling import Sampling
 from pipelines.makers.maker import How, Made, OnStep, Seed, System
 from pipelines.makers.manner import Manner
 from pipelines.prompts import MEDIA, Media, Prompt
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import device_name, loading
 
 
 class AudioXMaker:
@@ -81,10 +81,8 @@ def _require_hearing(run: Path, prompts: Sequence[Prompt], manner: Manner) -> No
     """Refuses prompts of sound for a network that reads none."""
     if manner.fill or manner.go_on is not None or not any(one.audio or one.music for one in prompts):
         return
-    try:
+    with loading("model", run):
         sizes = sizes_of(run)
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
     if not sizes.adapters.audio:
         raise ArgumentError(
             f"the network of {run} was trained without prompts of sound: give text or pictures, --continue, or --fill"

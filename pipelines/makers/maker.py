@@ -15,7 +15,7 @@ from curation.keys import file_sha256, short_hash
 from models.model_folder import RUN_MODEL
 from pipelines.makers.manner import GENERAL, PLAIN, Manner, option_of
 from pipelines.prompts import MEDIA, Prompt
-from pipelines.wiring.devices import UNLOADABLE, load_quietly
+from pipelines.wiring.devices import load_quietly, loading
 
 Made = npt.NDArray[np.float32] | npt.NDArray[np.uint8]
 """A sound (C, T) float32, full scale 1, or a picture (H, W, 3) uint8."""
@@ -108,13 +108,11 @@ class System:
         Raises:
             ArgumentError: What the run says of itself cannot be read.
         """
-        if self.seconds_of is None:
+        with loading("model", run):
+            if self.seconds_of is not None:
+                return replace(self.usual, seconds=self.seconds_of(run))
             seconds = trained_seconds(run) if self.makes == "sound" else None
-            return self.usual if seconds is None else replace(self.usual, seconds=seconds)
-        try:
-            return replace(self.usual, seconds=self.seconds_of(run))
-        except UNLOADABLE as error:
-            raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
+        return self.usual if seconds is None else replace(self.usual, seconds=seconds)
 
     def require(self, name: str, prompts: Sequence[Prompt], manner: Manner) -> None:
         """Refuses prompts and options that it has no use for.
@@ -160,10 +158,8 @@ class System:
             ArgumentError: It cannot be loaded.
         """
         load_quietly()
-        try:
+        with loading("model", run):
             return self.load(run)
-        except UNLOADABLE as error:
-            raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
 
 
 SYSTEMS = ("audiox", "audiotoken", "re_audioldm", "audioldm2")

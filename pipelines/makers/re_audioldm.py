@@ -14,7 +14,7 @@ from pipelines.makers.maker import How, Made, OnStep, Seed, System
 from pipelines.makers.manner import Manner
 from pipelines.makers.retrieved import Retriever
 from pipelines.prompts import Prompt
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import device_name, loading
 from retrieval_index.index import Hit
 
 
@@ -97,10 +97,8 @@ def _require_reading(run: Path, prompts: Sequence[Prompt], manner: Manner) -> No
         raise ArgumentError("--neighbours are taken from an index: give --index DATASET/indexes/NAME")
     if manner.index is None:
         return
-    try:
+    with loading("model", run):
         sizes = sizes_of(run)
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no model can be loaded from {run}: {error}") from error
     if not sizes.reads_sound:
         raise ArgumentError(f"the network of {run} was trained without retrieval: drop --index")
 

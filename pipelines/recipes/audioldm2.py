@@ -34,10 +34,8 @@ from models.audioldm2.recipes import (
 )
 from models.audioldm2.saved import model_in
 from models.audiox.encoder_source import EncoderSource
-from models.codecs.codec import load_codec
 from models.codecs.mel_vae import MelVaeCodec
 from models.codecs.oobleck import DIFFUSERS_STEM
-from models.encoders.clap import ClapEncoder
 from models.encoders.word_t5 import save_word_t5
 from models.training.averaged import RowsAt
 from models.training.world import World
@@ -52,8 +50,9 @@ from pipelines.runner import Job, run_in_turn
 from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.sound_evaluation import sound_evaluation
-from pipelines.wiring.devices import UNLOADABLE, device_name
-from pipelines.wiring.embedders import embed_text_stage
+from pipelines.wiring.codecs import load_numpy_codec
+from pipelines.wiring.devices import device_name, loading
+from pipelines.wiring.embedders import embed_text_stage, load_clap
 from pipelines.wiring.language_of_audio import load_audiomae
 from pipelines.wiring.phonemes import Pronouncer
 from pipelines.wiring.text_encoders import encode_text_stage, text_source
@@ -264,10 +263,8 @@ def _of_start(options: RunOptions, folder: Path, world: World) -> Sources:
     if options.codec is not None or options.clap is not None or options.text_encoder is not None:
         raise ArgumentError("--start brings its own codec, CLAP and T5; drop --codec, --clap and --text-encoder")
     assert options.start is not None
-    try:
+    with loading("model", options.start):
         start = AudioLDM2.from_pretrained(options.start, device=world.device, listener=_model_of(options.listener))
-    except UNLOADABLE as error:
-        raise ArgumentError(f"--start {options.start}: {error}") from error
     if start.encoders.listener is None:
         raise ArgumentError(f"{options.start} has no AudioMAE; give --listener hance-ai/audiomae, or a file")
     place = folder / "start"
@@ -312,9 +309,9 @@ def _codec(name_or_path: str, world: World) -> MelVaeCodec:
     """The codec, on the device of the run.
 
     Raises:
-        ArgumentError: It is none of mel spectrograms.
+        ArgumentError: It cannot be loaded, or is none of mel spectrograms.
     """
-    loaded = load_codec(name_or_path, device=world.device)
+    loaded = load_numpy_codec(name_or_path, str(world.device)).codec
     if not isinstance(loaded, MelVaeCodec):
         raise ArgumentError(
             f"AudioLDM 2 makes latents of mel spectrograms, and {name_or_path} is a {type(loaded).__name__}; give "
@@ -338,12 +335,11 @@ def _frozen(parts: Sources, codec: MelVaeCodec, hearing: Hearing, data: tuple[So
     if start is not None:
         encoders, hearing = start.encoders, start.hearing
     else:
-        encoders = FrozenEncoders(
-            ClapEncoder.from_pretrained(parts.clap, device=world.device),
-            parts.text.text_encoder(world.device),
-            load_audiomae(parts.listener, str(world.device)),
-            device=world.device,
-        )
+        clap = load_clap(parts.clap, device=str(world.device)).encoder
+        with loading("text encoder", parts.text.path):
+            text_encoder = parts.text.text_encoder(world.device)
+        audiomae = load_audiomae(parts.listener, str(world.device))
+        encoders = FrozenEncoders(clap, text_encoder, audiomae, device=world.device)
     assert encoders.listener is not None
     text = encode_text_stage(data[0].dataset, parts.text, called="text").encoder
     identity = {"clap": encoders.clap.identity(), "listener": encoders.listener.identity(), "text": dict(text)}

@@ -26,7 +26,6 @@ from models.audiox.recipes import (
 )
 from models.audiox.tasks import check_types, task_of
 from models.codecs.closed_form import MdctPcaConfig
-from models.codecs.codec import load_codec
 from models.training.world import World
 from pipelines.evaluations.made_sounds import Making
 from pipelines.makers.audiox import AudioXMaker
@@ -35,7 +34,8 @@ from pipelines.recipes.options import RunOptions
 from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.sound_evaluation import sound_evaluation
-from pipelines.wiring.devices import device_name
+from pipelines.wiring.codecs import load_numpy_codec
+from pipelines.wiring.devices import device_name, loading
 from pipelines.wiring.text_encoders import text_source
 
 if TYPE_CHECKING:
@@ -175,10 +175,12 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     generation, seed, world = options.generation, options.seed, World.join(device_name())
     seconds = size.seconds if options.seconds is None else options.seconds
     codec = _codec(size, dataset, options, world)
-    loaded = load_codec(codec, device=world.device)
+    loaded = load_numpy_codec(codec, str(world.device)).codec
+    with loading("text encoder", text):
+        text_width = conditions.text.text_encoder("cpu").text_width
     recipe = size.recipe(
         latent_channels=loaded.latent_channels,
-        text_width=conditions.text.text_encoder("cpu").text_width,
+        text_width=text_width,
         **({} if options.clips is None else {"total_clips": options.clips}),
         seed=seed,
     )

@@ -16,7 +16,7 @@ from curation.errors import ArgumentError, StoppedError
 from curation.latents import Extras
 from curation.samples import Source
 from curation.stored_neighbours import NeighboursWanted
-from models.codecs.codec import Codec, load_codec
+from models.codecs.codec import Codec
 from models.model_folder import RUN_MODEL
 from models.re_audioldm import ReAudioLDM
 from models.re_audioldm.conditioning import EncoderSources, FrozenEncoders
@@ -40,8 +40,10 @@ from pipelines.runner import Job, run_in_turn
 from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.sound_evaluation import sound_evaluation
-from pipelines.wiring.devices import device_name
-from pipelines.wiring.embedders import embed_text_stage
+from pipelines.wiring.codecs import load_numpy_codec
+from pipelines.wiring.devices import device_name, loading
+from pipelines.wiring.embedders import embed_text_stage, load_clap
+from pipelines.wiring.language_of_audio import load_audiomae
 from pipelines.wiring.text_encoders import text_source
 from retrieval_index.embed_text import EmbedText
 from retrieval_index.neighbours import read_neighbours, read_neighbours_manifest
@@ -127,9 +129,9 @@ def train_size(size: Size, dataset: Dataset, folder: Path, options: RunOptions) 
     world, seed = World.join(device_name()), options.seed
     seconds = size.seconds if options.seconds is None else options.seconds
     codec = _codec(size, dataset, options)
-    loaded = load_codec(codec, device=world.device)
+    loaded = load_numpy_codec(codec, str(world.device)).codec
     sources = _encoders(size, dataset, options, heard_s=_heard_s(loaded, seconds))
-    recipe = _recipe(size, options, Widths.of(loaded, sources.encoders("cpu")))
+    recipe = _recipe(size, options, Widths.of(loaded, _loaded(sources)))
     data = options.sources or (Source(dataset=dataset, generation=options.generation),)
     extras = _extras(size, data, options, recipe, sources.clap, world)
     samples = latent_samples(data, _encoding(size, codec, sources), seconds=[seconds], world=world, extras=extras)
@@ -206,6 +208,21 @@ def _encoders(size: Size, dataset: Dataset, options: RunOptions, *, heard_s: flo
         listener = str(Path(listener) / RUN_MODEL)
     text = options.text_encoder or size.text_encoder or _own(dataset, size.name, "clap-tiny", "--text-encoder")
     return EncoderSources(clap=clap, listener=listener, text=text_source(text), heard_s=heard_s)
+
+
+def _loaded(sources: EncoderSources) -> FrozenEncoders:
+    """The frozen encoders, in the memory of this process.
+
+    Raises:
+        ArgumentError: One cannot be loaded.
+    """
+    clap = load_clap(sources.clap, device="cpu").encoder
+    listener = None if sources.listener is None else load_audiomae(sources.listener, "cpu")
+    if sources.text is None:
+        return FrozenEncoders(clap, listener, None, heard_s=sources.heard_s)
+    with loading("text encoder", sources.text.path):
+        text = sources.text.text_encoder("cpu")
+    return FrozenEncoders(clap, listener, text, heard_s=sources.heard_s)
 
 
 def _own(dataset: Dataset, name: str, recipe: str, option: str) -> str:

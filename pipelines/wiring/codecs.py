@@ -8,8 +8,7 @@ import numpy as np
 
 from curation.dataset import Dataset
 from curation.encode import Encode
-from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import device_name, loading
 from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
@@ -61,10 +60,8 @@ def load_numpy_codec(name_or_path: str, device: str | None = None) -> NumpyCodec
 
     device = device or device_name()
     give_up_without_network()
-    try:
+    with loading("codec", name_or_path):
         return NumpyCodec(load_codec(name_or_path, device=device), device)
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no codec can be loaded from {name_or_path!r}: {error}") from error
 
 
 def encode_stage(dataset: Dataset, codec: str, *, called: str, frame_rate_hz: float, frame_size_px: int) -> Encode:

@@ -1,11 +1,42 @@
 """Where networks run, and what loading one may raise."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from safetensors import SafetensorError
 
+from curation.errors import ArgumentError
 from pipelines.wiring.hub import give_up_without_network
 
-UNLOADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
+_DAMAGED = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, TypeError)
+"""What libraries trip over that take the settings of a model as they are: of other kinds, missing, or far too large."""
+
+UNLOADABLE = (OSError, ValueError, RuntimeError, SafetensorError, *_DAMAGED)
 """What loading weights raises: files that are missing, that do not fit together, of other shapes, or damaged."""
+
+
+@contextmanager
+def loading(what: str, name_or_path: str | Path) -> Iterator[None]:
+    """Has what loading a network raises say which one it was.
+
+    Args:
+        what: Kind of network, as `text encoder`.
+        name_or_path: Which one.
+
+    Raises:
+        ArgumentError: It cannot be loaded.
+    """
+    from huggingface_hub.errors import StrictDataclassError  # of settings; takes a second to import
+
+    try:
+        yield
+    except Exception as error:
+        is_bare = type(error) is Exception  # what tokenizers raises of a damaged tokenizer.json
+        if not is_bare and not isinstance(error, (*UNLOADABLE, StrictDataclassError)):
+            raise
+        kind = f"{type(error).__name__}: " if isinstance(error, _DAMAGED) else ""
+        raise ArgumentError(f"no {what} can be loaded from {str(name_or_path)!r}: {kind}{error}") from error
 
 
 def load_quietly() -> None:

@@ -14,7 +14,7 @@ from captioning.candidates import candidates_sql
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, DatasetError
 from curation.facts import IDENTITY_FILE
-from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly, loading
 from pipelines.wiring.hub import give_up_without_network
 from pipelines.wiring.laion_package import PREFIX as LAION_PREFIX
 from pipelines.wiring.laion_package import load_laion_package
@@ -174,8 +174,13 @@ class TagEmbedder:
         return {"class": "TagEmbedder", "tagger": dict(self.tagger.tagger.identity())}
 
 
-def load_clap(name_or_path: str | Path, revision: str | None = None) -> ClapEmbedder:
-    """A CLAP from a folder, the Hub or a checkpoint of laion-clap, on the GPU where there is one.
+def load_clap(name_or_path: str | Path, revision: str | None = None, *, device: str | None = None) -> ClapEmbedder:
+    """A CLAP from a folder, the Hub or a checkpoint of laion-clap.
+
+    Args:
+        name_or_path: Which one.
+        revision: Commit or tag on the Hub.
+        device: Where it computes; None: on the GPU where there is one.
 
     Raises:
         ArgumentError: It cannot be loaded.
@@ -183,10 +188,8 @@ def load_clap(name_or_path: str | Path, revision: str | None = None) -> ClapEmbe
     from models.encoders.clap import ClapEncoder
 
     load_quietly()
-    try:
-        encoder = ClapEncoder.from_pretrained(name_or_path, device=device_name(), revision=revision)
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no CLAP can be loaded from {name_or_path!r}: {error}") from error
+    with loading("CLAP", name_or_path):
+        encoder = ClapEncoder.from_pretrained(name_or_path, device=device or device_name(), revision=revision)
     return ClapEmbedder(encoder)
 
 
@@ -249,7 +252,7 @@ def _model_type(name_or_path: str, revision: str | None) -> str | None:
         config, _ = PreTrainedConfig.get_config_dict(name_or_path, revision=revision)
     except (OSError, ValueError):
         return None  # whoever loads it says what is wrong
-    kind = config.get("model_type")
+    kind = config.get("model_type") if isinstance(config, dict) else None
     return kind if isinstance(kind, str) else None
 
 

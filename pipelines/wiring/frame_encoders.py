@@ -9,7 +9,7 @@ import numpy as np
 from curation.dataset import Dataset
 from curation.encode_frames import EncodeFrames
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.devices import device_name, load_quietly, loading
 from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
@@ -62,10 +62,8 @@ def load_frame_encoder(source: "EncoderSource") -> NumpyFrameEncoder:
     from models.audiox.pretrained import ClipFrames
 
     load_quietly()
-    try:
+    with loading("encoder of pictures", source.path):
         return NumpyFrameEncoder(ClipFrames.from_pretrained(source.path, device=device_name()))
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no encoder of pictures can be loaded from {source.path!r}: {error}") from error
 
 
 def encode_frames_stage(
@@ -98,7 +96,5 @@ def _identity(source: "EncoderSource") -> dict[str, Any]:
     """What decides the tokens of a picture; the network itself is not loaded."""
     from models.audiox.pretrained import ClipFrames
 
-    try:
+    with loading("encoder of pictures", source.path):
         return ClipFrames.identity_of(source.path)
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no encoder of pictures can be loaded from {source.path!r}: {error}") from error

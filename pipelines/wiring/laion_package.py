@@ -19,7 +19,7 @@ import numpy as np
 
 from curation.errors import ArgumentError, StoppedError
 from curation.keys import file_sha256
-from pipelines.wiring.devices import UNLOADABLE
+from pipelines.wiring.devices import loading
 
 PREFIX = "laion-clap:"
 """Before a checkpoint that the package is to embed with."""
@@ -137,10 +137,8 @@ def _tensors_into(file: Path, safetensors: Path) -> list[str]:
 
     from models.encoders.published_file import read_tensors
 
-    try:
+    with loading("CLAP", file):
         held = {name.removeprefix("module."): tensor for name, tensor in read_tensors(file).items()}
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no CLAP can be loaded from {file}: {error}") from error
     first = held.get(_FIRST)
     if first is None or (amodel := WIDTHS.get(first.shape[0])) is None:
         raise ArgumentError(f"{file} is no checkpoint of laion-clap with an HTSAT-tiny or -base: no {_FIRST} of such")

@@ -10,7 +10,7 @@ import numpy as np
 from curation.dataset import Dataset
 from curation.encode_sound import EncodeSound
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import device_name, loading
 from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
@@ -60,10 +60,8 @@ def load_audiomae(name_or_path: str, device: str | None = None) -> "AudioMae":
 
     of_run = Path(name_or_path) / "model"
     give_up_without_network()
-    try:
+    with loading("AudioMAE", name_or_path):
         return AudioMae.from_pretrained(of_run if of_run.is_dir() else name_or_path, device=device or device_name())
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no AudioMAE can be loaded from {name_or_path!r}: {error}") from error
 
 
 def load_numpy_listener(name_or_path: str, factor: int) -> NumpyListener:

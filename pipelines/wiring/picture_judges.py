@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name
+from pipelines.wiring.devices import UNLOADABLE, device_name, loading
 from pipelines.wiring.hub import give_up_without_network
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ def _clip(name: str, weights: str, hears: str | None) -> PictureJudge:
     from models.metrics.pictures import nearest_class
 
     give_up_without_network()
-    clip = ClipEncoder.from_pretrained(weights, device=device_name())
+    with loading("CLIP", weights):
+        clip = ClipEncoder.from_pretrained(weights, device=device_name())
 
     def see(pictures: Pictures) -> Float:
         return _joined([clip.embed_picture(part) for part in _parts(pictures)])

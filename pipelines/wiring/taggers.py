@@ -11,7 +11,7 @@ from curation.agree import Agree
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
 from curation.tag import Tag
-from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly, loading
 
 if TYPE_CHECKING:
     from models.encoders.ast import Ast
@@ -113,14 +113,12 @@ def load_tagger(tagger: str, revision: str | None = None, sha256: str | None = N
         raise ArgumentError(f"--sha256 is for weights that are fetched ({', '.join(PUBLISHED)}), not for {tagger!r}")
     load_quietly()
     path = published_weights(tagger, sha256=sha256) if tagger in PUBLISHED else Path(tagger).expanduser()
-    try:
+    with loading("tagger", tagger):
         if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
             return NumpyTagger(EfficientAt.from_pretrained(path, device=device_name()))
         return NumpyTagger(
             Ast.from_pretrained(path if path.is_dir() else tagger, device=device_name(), revision=revision)
         )
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no tagger can be loaded from {tagger!r}: {error}") from error
 
 
 def tag_stage(

@@ -12,7 +12,7 @@ from captioning.candidates import candidates_sql, choose
 from curation.dataset import Dataset
 from curation.encode_text import EncodeText
 from curation.errors import ArgumentError
-from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.devices import device_name, load_quietly, loading
 
 if TYPE_CHECKING:
     from models.audiox.conditioning import TextEncoder
@@ -50,10 +50,8 @@ def text_source(name_or_path: str) -> "EncoderSource":
     from models.audiox.encoder_source import EncoderSource
 
     load_quietly()
-    try:
+    with loading("text encoder", name_or_path):
         kind = AutoConfig.from_pretrained(name_or_path).model_type
-    except (OSError, ValueError) as error:
-        raise ArgumentError(f"no text encoder can be loaded from {name_or_path!r}: {error}") from error
     if kind not in ("clap", "t5"):
         raise ArgumentError(f"the text encoder {name_or_path!r} is of kind {kind!r}; give a CLAP or a T5")
     return EncoderSource(kind=kind, path=name_or_path)
@@ -66,10 +64,8 @@ def load_text_encoder(source: "EncoderSource") -> NumpyTextEncoder:
         ArgumentError: It cannot be loaded.
     """
     load_quietly()
-    try:
+    with loading("text encoder", source.path):
         return NumpyTextEncoder(source.text_encoder(device_name()))
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no text encoder can be loaded from {source.path!r}: {error}") from error
 
 
 def encode_text_stage(dataset: Dataset, source: "EncoderSource", *, called: str) -> EncodeText:
@@ -91,7 +87,7 @@ def _identity(source: "EncoderSource") -> dict[str, Any]:
     from models.encoders.clap import ClapEncoder
     from models.weights import safetensors_paths, sha256_of_files
 
-    try:
+    with loading("text encoder", source.path):
         if source.kind == "clap":
             return dict(ClapEncoder.from_pretrained(source.path).identity())
         tokenizer = AutoTokenizer.from_pretrained(source.path).backend_tokenizer.to_str()
@@ -101,5 +97,3 @@ def _identity(source: "EncoderSource") -> dict[str, Any]:
             "tokenizer_sha256": hashlib.sha256(tokenizer.encode()).hexdigest(),
             "most_tokens": T5_TOKENS,
         }
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no text encoder can be loaded from {source.path!r}: {error}") from error

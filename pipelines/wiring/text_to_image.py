@@ -9,9 +9,8 @@ import numpy as np
 
 from curation.dataset import Dataset
 from curation.encode_pictures import EncodePictures
-from curation.errors import ArgumentError
 from models.model_folder import RUN_MODEL
-from pipelines.wiring.devices import UNLOADABLE, device_name, load_quietly
+from pipelines.wiring.devices import device_name, load_quietly, loading
 
 if TYPE_CHECKING:
     from models.audiotoken.generate import FrozenSources
@@ -62,10 +61,8 @@ def load_text_to_image(name_or_path: str, device: str | None = None) -> "TextToI
     from models.audiotoken.text_to_image import TextToImage
 
     quiet()
-    try:
+    with loading("text-to-image model", name_or_path):
         return TextToImage.from_pretrained(_inside(name_or_path), device=device or device_name())
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no text-to-image model can be loaded from {name_or_path!r}: {error}") from error
 
 
 def load_beats(name_or_path: str, device: str | None = None) -> "Beats":
@@ -76,10 +73,8 @@ def load_beats(name_or_path: str, device: str | None = None) -> "Beats":
     """
     from models.encoders.beats import Beats
 
-    try:
+    with loading("BEATs", name_or_path):
         return Beats.from_pretrained(_inside(name_or_path), device=device or device_name())
-    except UNLOADABLE as error:
-        raise ArgumentError(f"no BEATs can be loaded from {name_or_path!r}: {error}") from error
 
 
 def encode_pictures_stage(
