@@ -23,6 +23,7 @@ from torch import Tensor
 from models.audiox.adapters import Adapters
 from models.audiox.network import AudioXConfig, AudioXNetwork, AudioXTransformer
 from models.audiox.temporal import HEAD_CHANNELS
+from models.encoders.published_file import read_plain
 
 State = dict[str, Tensor]
 
@@ -87,7 +88,7 @@ def read_checkpoint(path: Path) -> State:
     """The tensors of a checkpoint, with the names they have there."""
     if path.suffix == ".safetensors":
         return dict(load_file(path))
-    found = torch.load(path, map_location="cpu", weights_only=True)
+    found = read_plain(path)
     state: State = found.get("state_dict", found)
     return state
 

@@ -7,7 +7,6 @@ Shapes: B sounds, T samples, P patches, D width, L classes.
 """
 
 import json
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from models.encoders.beats_network import BeatsConfig, BeatsNetwork
 from models.encoders.hub_file import weights_at
 from models.encoders.kaldi_fbank import KaldiFbank, KaldiFbankConfig
+from models.encoders.published_file import read_plain
 from models.weights import sha256_of_files
 
 PREPROCESSING_VERSION = 1
@@ -173,10 +173,7 @@ def read_beats(file: Path) -> Held:
     """
     if file.suffix == ".safetensors":
         return _read_saved(file)
-    try:
-        held = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{file} cannot be read as weights: {' '.join(str(error).split())[:300]}") from error
+    held = read_plain(file)
     settings, state = (held.get("cfg"), held.get("model")) if isinstance(held, dict) else (None, None)
     if not isinstance(settings, Mapping) or not isinstance(state, Mapping):
         raise ValueError(f"{file} does not hold `cfg` and `model`; give a checkpoint of BEATs as published")

@@ -8,9 +8,7 @@ for CLAP; PANN, BERT, BART and CLIP towers are refused by name. Nothing in a fil
 Shapes: D channels of the first stage of HTSAT, H width of the text tower.
 """
 
-import pickle
 import re
-import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from torch import Tensor
 from transformers import ClapConfig, ClapModel
 
 from models.encoders.clap_mel import ClapMel, ClapMelConfig
+from models.encoders.published_file import read_plain
 
 CONVERSION_VERSION = 1
 
@@ -61,21 +60,6 @@ COMPUTED_BUFFERS = ("position_ids", "token_type_ids", "relative_position_index",
 
 MEL_FILTERS = "audio_branch.logmel_extractor.melW"
 
-_READ_ERRORS = (
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-    RuntimeError,
-    EOFError,
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    struct.error,
-)
-"""What reading a damaged or foreign file raises; all of it means that the file is no checkpoint."""
-
 
 class _Skipped:
     """Stands for what a checkpoint holds beside tensors: takes any state and keeps none."""
@@ -111,18 +95,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no checkpoint {path}")
-    try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except _READ_ERRORS as error:
-        reason = " ".join(str(error).split())
-        refused = re.search(r"GLOBAL (\S+) (?:was not|whose)", reason)
-        if refused:
-            raise ValueError(
-                f"{path} holds {refused.group(1)}, which no checkpoint of laion-clap needs; it is not read, since a "
-                "pickle can run code: get the file from where LAION publishes it"
-            ) from error
-        raise ValueError(f"{path} cannot be read as a checkpoint (damaged or cut short?): {reason[:200]}") from error
+    with torch.serialization.safe_globals(_STAND_INS):
+        held = read_plain(path, mmap=zipfile.is_zipfile(path))
     held = held.get("state_dict", held) if isinstance(held, dict) else held
     if not isinstance(held, dict) or not all(isinstance(key, str) for key in held):
         raise ValueError(f"{path} holds a {type(held).__name__}, not tensors by name; is it a laion-clap checkpoint?")

@@ -8,7 +8,6 @@ mono, at 32 kHz.
 Shapes: B sounds, T samples, C channels, F mel bands, N frames, L classes, D embedding.
 """
 
-import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from models.encoders.audioset_labels import AUDIOSET_LABELS, read_label_file
 from models.encoders.efficientat_mel import EfficientAtMel, EfficientAtMelConfig
+from models.encoders.published_file import read_plain
 from models.weights import sha256_of_files
 
 PREPROCESSING_VERSION = 1
@@ -342,10 +342,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
     """
     if file.suffix == ".safetensors":
         return dict(load_file(file))
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read as weights: {' '.join(str(error).split())[:300]}") from error
+    state = read_plain(file)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{file} does not hold tensors by name; give a published state dict")
     return state

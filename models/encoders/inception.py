@@ -9,7 +9,6 @@ Source: C. Szegedy et al. 2015 (arXiv 1512.00567); M. Heusel et al. 2017 (arXiv 
 Shapes: B pictures, C channels, H and W pixels, D numbers of a vector.
 """
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders.hub_file import weights_at
+from models.encoders.published_file import read_plain
 from models.weights import sha256_of_files
 
 SIDE_PX, DIMENSION = 299, 2048
@@ -188,11 +188,11 @@ class Inception:
         """
         file = weights_at(path, ())
         try:
-            held = torch.load(file, map_location="cpu", weights_only=True)
+            held = read_plain(file)
             state = {name: one for name, one in held.items() if not name.startswith("fc.")}
             network = InceptionNetwork()
             network.load_state_dict(state)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+        except (RuntimeError, ValueError, AttributeError) as error:
             told = " ".join(str(error).split())[:300]
             raise ValueError(f"{file} is no Inception of FID, pt_inception-2015-12-05-6726825d.pth: {told}") from error
         return cls(network.to(device), weights_sha256=sha256_of_files([file]))

@@ -6,7 +6,6 @@ log-spectrogram, and two layers behind it. A sound is mono, at 16 kHz, and is ne
 Shapes: B sounds, T samples, K frequencies, F frames, C channels, D numbers of a vector, 512.
 """
 
-import pickle
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.encoders.hub_file import weights_at
+from models.encoders.published_file import read_plain
 from models.weights import sha256_of_files
 
 SAMPLE_RATE_HZ = 16_000
@@ -116,10 +116,7 @@ class Wav2Clip:
             ValueError: It holds something else.
         """
         file = weights_at(path, ("ResNet_CX.ckpt",))
-        try:
-            held = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise ValueError(f"{file} cannot be read as weights: {' '.join(str(error).split())[:300]}") from error
+        held = read_plain(file)
         state = held.get("state_dict") if isinstance(held, dict) else None
         if not isinstance(state, dict):
             raise ValueError(f"{file} does not hold `state_dict`; give Wav2CLIP's published ResNet_CX.ckpt")

@@ -87,7 +87,7 @@ def test_a_dataset_with_its_own_checkpoint_may_be_moved_and_another_checkpoint_i
 
 def test_a_wrong_checkpoint_is_a_wrong_argument(clap: Path, tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(ArgumentError, match=r"no CLAP can be loaded from .*text\.pt.* cannot be read as a checkpoint"):
+    with pytest.raises(ArgumentError, match=r"no CLAP can be loaded from .*text\.pt.* cannot be read as weights"):
         embed(clap, embedder=str(tmp_path / "text.pt"), name="other", workers=0)
 
 

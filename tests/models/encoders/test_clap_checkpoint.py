@@ -124,7 +124,7 @@ class Evil:
 def test_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, key: Evil()}, "evil.pt")
-    with pytest.raises(ValueError, match="which no checkpoint of laion-clap needs"):
+    with pytest.raises(ValueError, match=r"it holds .*, and a pickle can run code"):
         read_checkpoint("evil.pt")
     assert not (tmp_path / "evil").exists()
 
@@ -133,7 +133,7 @@ def test_numpy_objects_are_skipped_and_never_built(tmp_path: Path, saved: tuple[
     path, _ = write_checkpoint(tmp_path, best=np.float32(0.9), when=np.float64(3))
     assert read_checkpoint(path).keys() == read_checkpoint(saved[0]).keys()
     path, _ = write_checkpoint(tmp_path, array=np.zeros(3))
-    with pytest.raises(ValueError, match="which no checkpoint of laion-clap needs"):
+    with pytest.raises(ValueError, match=r"it holds .*, and a pickle can run code"):
         read_checkpoint(path)
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_is_none_is_refused(saved: tuple[Path, ClapModel], tmp_path:
     (tmp_path / "short.pt").write_bytes(saved[0].read_bytes()[:5000])
     torch.save([1, 2], tmp_path / "list.pt")
     for name in ("text.pt", "empty.pt", "short.pt"):
-        with pytest.raises(ValueError, match=f"{name} cannot be read as a checkpoint"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as weights"):
             read_checkpoint(tmp_path / name)
     with pytest.raises(ValueError, match="holds a list, not tensors by name"):
         read_checkpoint(tmp_path / "list.pt")

@@ -1,11 +1,13 @@
 """Files of weights: tensors by name are read, what training left beside them is skipped, code is refused."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.encoders.published_file import find_weights, read_tensors
+from models.encoders.published_file import find_weights, read_plain, read_tensors
 
 TENSORS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
 
@@ -38,7 +40,7 @@ def test_safetensors_are_read_too(tmp_path):
 
 def test_what_is_not_weights_is_refused(tmp_path):
     torch.save({"model": TENSORS, "beside": Code()}, tmp_path / "code.pth")
-    with pytest.raises(ValueError, match=r"code\.pth cannot be read as weights"):
+    with pytest.raises(ValueError, match=r"code\.pth cannot be .*: it holds .*, and a pickle can run code"):
         read_tensors(tmp_path / "code.pth")
     (tmp_path / "text.pth").write_text("not a pickle")
     with pytest.raises(ValueError, match="cannot be read"):
@@ -46,6 +48,15 @@ def test_what_is_not_weights_is_refused(tmp_path):
     torch.save({"iteration": 5}, tmp_path / "empty.pth")
     with pytest.raises(ValueError, match="does not hold tensors by name"):
         read_tensors(tmp_path / "empty.pth")
+
+
+def test_nobody_is_advised_to_run_what_a_file_holds(tmp_path, recwarn):
+    for protocol in (2, 4):
+        (tmp_path / "bare.pt").write_bytes(pickle.dumps(Code(), protocol=protocol))
+        with pytest.raises(ValueError, match=r"bare\.pt cannot be read as weights: it ") as refused:
+            read_plain(tmp_path / "bare.pt")
+        assert "weights_only" not in str(refused.value)
+    assert not recwarn.list
 
 
 def test_a_folder_names_one_file(tmp_path):
