@@ -176,6 +176,8 @@ def events(
         raise ArgumentError(f"no clip of {found.of} of {found.dataset.path} has a caption and a label")
     counts, trained_on = _trained(trained)
     makings, folder = making.of(run), (out or run / "evaluation").resolve()
+    names = [_clap(found.dataset, judging.embedder), *([] if judging.judge is None else [judging.judge])]
+    listeners = [load_listener(name) for name in names]
     sounds = EventSounds(
         clips=clips,
         sounds=[sound for one in makings for sound in made_set(make_sounds(run, clips, one, folder), None, clips)],
@@ -183,8 +185,6 @@ def events(
         seconds=makings[0].seconds,
         folder=folder / "features",
     )
-    names = [_clap(found.dataset, judging.embedder), *([] if judging.judge is None else [judging.judge])]
-    listeners = [load_listener(name) for name in names]
     stored = None if making.index is None else _stored(making.index)
     told = {
         "made": str(run),

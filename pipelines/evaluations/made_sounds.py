@@ -38,9 +38,9 @@ class Making:
     Args:
         prompt: What of a clip is given: its caption, its picture, both, or what is said in it with its caption.
         seconds: Length, s, above 0.
-        steps: Of the solver, at least 1.
+        steps: Of the solver.
         guidance: How strongly the prompt is followed; 1 is as learned.
-        seed: Of the noise.
+        seed: Of the noise, at least 0.
         manner: What is rarely said.
     """
 
@@ -56,8 +56,13 @@ class Making:
             raise ArgumentError(f"--prompt {self.prompt!r} is none of {', '.join(get_args(PromptKind))}")
         if not 0 < self.seconds <= 3600:
             raise ArgumentError(f"--seconds must be above 0 and at most 3600, not {self.seconds}")
-        if self.steps < 1 or self.seed < 0:
-            raise ArgumentError(f"--steps must be at least 1 and --seed at least 0, not {self.steps} and {self.seed}")
+        if self.seed < 0:
+            raise ArgumentError(f"--seed must be at least 0, not {self.seed}")
+        self.how()
+
+    def how(self) -> How:
+        """The same, as makers take it; refuses what they do not take."""
+        return How(seconds=self.seconds, steps=self.steps, guidance=self.guidance, manner=self.manner)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it, for naming what was made."""
@@ -138,11 +143,10 @@ def make_some(maker: Maker, clips: Sequence[RealClip], making: Making) -> list[n
     Raises:
         ArgumentError: The network was not made for such prompts.
     """
-    how = How(seconds=making.seconds, steps=making.steps, guidance=making.guidance, manner=making.manner)
     seeds = [(making.seed, int(short_hash(clip.clip_id, 12), 16)) for clip in clips]
     with tempfile.TemporaryDirectory() as scratch:
         prompts = [_prompt(clip, making, Path(scratch)) for clip in clips]
-        return [np.asarray(wave_CT, np.float32) for wave_CT in maker.make(prompts, seeds, how)]
+        return [np.asarray(wave_CT, np.float32) for wave_CT in maker.make(prompts, seeds, making.how())]
 
 
 def _prompt(clip: RealClip, making: Making, scratch: Path) -> Prompt:

@@ -116,8 +116,8 @@ def pictures(
     making["weights_sha256"] = system.weights_sha256(made)
     folder = (out or made / "evaluation").resolve()
     inside = folder / f"pictures-{short_hash(making, 8)}"
-    _make(system, made, shards, numbers, how, seed, inside)
     judges = [load_judge(one, hears=hears if one.startswith("clip:") else None) for one in dict.fromkeys(judge)]
+    _make(system, made, shards, numbers, how, seed, inside)
     tables = [_table(one, shards, numbers, how.seconds, inside) for one in judges]
     asked = [making, real, [table.identity for table in tables], numbers]
     judged = PicturesJudged(

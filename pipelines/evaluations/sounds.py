@@ -168,6 +168,8 @@ def sounds(
     folder = (out or made / "evaluation").resolve()
     making = otherwise.making(made, prompt, seconds=seconds, seed=seed) if holds_model(made) else None
     seconds = seconds if making is None else making.seconds
+    for name in () if making is None else names:
+        load_listener(name)  # and let go: what cannot judge is told before sounds are made, not hours after
     generated = _generated(made, found.clips, making, count=clips, listed=listed, folder=folder)
     return _written(
         folder,

@@ -1,6 +1,7 @@
 """What makes sounds or pictures of prompts, whichever system it is, and how it is found by the folder of its run."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -29,8 +30,8 @@ class How:
     """How things are made.
 
     Args:
-        seconds: Length of sounds that are made, or are listened to, s.
-        steps: Of the solver.
+        seconds: Length of sounds that are made, or are listened to, s, above 0.
+        steps: Of the solver, at least 1.
         guidance: How strongly the prompt is followed; 1 is as learned.
         manner: What is rarely said.
     """
@@ -39,6 +40,14 @@ class How:
     steps: int
     guidance: float
     manner: Manner = PLAIN
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise ArgumentError(f"--seconds is {self.seconds}: it must be above 0 and finite")
+        if self.steps < 1:
+            raise ArgumentError(f"--steps must be at least 1, not {self.steps}")
+        if not math.isfinite(self.guidance):
+            raise ArgumentError(f"--guidance must be a finite number, not {self.guidance}")
 
     def but(self, *, seconds: float | None, steps: int | None, guidance: float | None, manner: Manner) -> "How":
         """This, but for what is given."""

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -202,7 +201,7 @@ def generate(
     system = system_named(name)
     how = system.usual_of(run).but(seconds=seconds, steps=steps, guidance=guidance, manner=manner)
     folder = (out or run / "generated").resolve()
-    _require(how, {"count": count, "steps": how.steps, "seed": seed}, folder)
+    _require(how, {"count": count, "seed": seed}, folder)
     asked = _asked(text, (video, image, audio or manner.go_on, manner.music), manner)
     system.require(name, asked, manner)
     made_by: dict[str, Any] = {"seconds": how.seconds, "steps": how.steps, "guidance": how.guidance, "seed": seed}
@@ -221,10 +220,8 @@ def _require(how: How, counts: dict[str, int], folder: Path) -> None:
         if value < (least := 0 if name == "seed" else 1):
             raise ArgumentError(f"--{name} must be at least {least}, not {value}")
     seconds = how.seconds
-    if not 0 < seconds <= MOST_SECONDS:
+    if seconds > MOST_SECONDS:
         raise ArgumentError(f"--seconds is {seconds}: it must be above 0 and at most {MOST_SECONDS:g}")
-    if not math.isfinite(how.guidance):
-        raise ArgumentError(f"--guidance must be a finite number, not {how.guidance}")
     how.manner.guidance(how.guidance)
     if late := [begin_s for begin_s, _ in how.manner.gaps() if begin_s >= seconds]:
         raise ArgumentError(f"--fill begins at {late[0]:g} s and --seconds is {seconds:g}: nothing is there to fill")

@@ -147,6 +147,18 @@ def test_a_plot_shows_this_run_others_and_real_sounds(asked: dict[str, Any]) -> 
         ask(asked, beside=(asked["run"] / "none.json",))
 
 
+def test_what_cannot_judge_is_told_before_a_sound_is_made(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(name: str) -> Any:
+        raise ArgumentError(f"--embedder {name}: damaged")
+
+    monkeypatch.setattr(judged, "load_listener", damaged)
+    with pytest.raises(ArgumentError, match="clap:levels: damaged"):
+        ask(asked)
+    assert not asked["made_with"]
+
+
 def test_what_cannot_be_asked_is_refused(asked: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match="--seeds must be at least 1, not 0"):
         EventMaking(seeds=0)

@@ -1,6 +1,7 @@
 """Sounds of a model for clips: from words, from pictures, from both."""
 
 import io
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,8 +94,15 @@ def test_what_is_said_needs_no_caption() -> None:
 
 
 def test_what_is_out_of_range_or_missing_is_refused(maker: AudioXMaker) -> None:
-    for wrong in ({"seconds": 0.0}, {"seconds": 3601.0}, {"seed": -1}, {"steps": 0}, {"prompt": "smell"}):
-        with pytest.raises(ArgumentError, match=r"--(seconds|seed|steps|prompt)"):
+    for wrong in (
+        {"seconds": 0.0},
+        {"seconds": 3601.0},
+        {"seed": -1},
+        {"steps": 0},
+        {"guidance": math.nan},
+        {"prompt": "smell"},
+    ):
+        with pytest.raises(ArgumentError, match=r"--(seconds|seed|steps|guidance|prompt)"):
             Making(**{"seconds": 1.0, **wrong})
     with pytest.raises(ArgumentError, match="has no picture"):
         make_some(maker, [clip()], Making(prompt="video", seconds=0.2, steps=1))

@@ -122,6 +122,11 @@ def test_what_cannot_be_judged_is_said(run, tmp_path):
         pictures(made, real=str(dataset.path), judge=own)
     with pytest.raises(ArgumentError, match="--clips must be 4 to that many"):
         pictures(made, real=real, judge=own, clips=7)
+    with pytest.raises(ArgumentError, match="--guidance must be a finite number"):
+        pictures(made, real=real, judge=own, guidance=float("nan"))
+    with pytest.raises(ArgumentError, match=r"--judge own:.*none"):
+        pictures(made, real=real, judge=[f"own:{tmp_path / 'none'}"], out=tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "no picture is made that nobody judges"
     with pytest.raises(ArgumentError, match="pictures are judged by KIND:WEIGHTS with a kind of clip"):
         load_judge("vgg")
     with pytest.raises(ArgumentError, match="hears by itself"):

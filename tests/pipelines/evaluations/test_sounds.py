@@ -1,9 +1,11 @@
 """Generated sounds judged by a listener of arithmetic: what equals the real ones, what is silent, what goes on."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,6 +190,7 @@ def test_what_cannot_be_judged_is_refused(data: Path, model: Path, ears: Ears, t
     refused(r"--clips must be 4 to that many, not 3", made=model, seconds=0.2, clips=3)
     refused(r"0 of 24 real clips have what --prompt video needs", made=model, seconds=0.2, prompt="video")
     refused(r"--steps must be at least 1", made=model, seconds=0.2, otherwise=Otherwise(steps=0))
+    refused(r"--guidance must be a finite number", made=model, seconds=0.2, otherwise=Otherwise(guidance=math.nan))
     for row, match in (
         ({"file": "../made/440-0.wav"}, None),
         ({"file": "none.wav"}, "there is no file 'none.wav'"),
@@ -200,6 +203,18 @@ def test_what_cannot_be_judged_is_refused(data: Path, model: Path, ears: Ears, t
     refused(r"440-0\.wav cannot be read as a sound")
     (made / "sounds.jsonl").write_text("{")
     refused("cannot be read as a list")
+
+
+def test_what_cannot_judge_is_told_before_a_sound_is_made(
+    data: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(name: str) -> Any:
+        raise ArgumentError(f"--embedder {name}: damaged")
+
+    monkeypatch.setattr(module, "load_listener", damaged)
+    with pytest.raises(ArgumentError, match="clap:ears: damaged"):
+        go(model, data, seconds=0.2, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_a_listener_at_hand_it_says_what_to_give(

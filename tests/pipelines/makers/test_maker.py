@@ -87,6 +87,20 @@ def test_what_is_not_said_is_as_usual() -> None:
     assert (how.seconds, how.steps, how.guidance, how.manner.at_once) == (10.0, 4, 3.5, 1)
 
 
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"steps": 0}, "--steps must be at least 1, not 0"),
+        ({"guidance": float("nan")}, "--guidance must be a finite number, not nan"),
+        ({"seconds": float("nan")}, "--seconds is nan"),
+        ({"seconds": 0.0}, r"--seconds is 0\.0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_wherever_something_is_made(said: dict[str, float], why: str) -> None:
+    with pytest.raises(ArgumentError, match=why):
+        PLAIN.usual.but(**{"seconds": None, "steps": None, "guidance": None, **said}, manner=Manner())
+
+
 def test_options_are_named_as_they_are_typed() -> None:
     assert option_of("go_on") == "--continue"
     assert option_of("at_once") == "--at-once"
