@@ -42,6 +42,7 @@ def train_together(
     from ray.train import RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
+    known = known_facts(folder)
     (folder / FACTS_FILE).unlink(missing_ok=True)
 
     def work(settings: dict[str, Any]) -> None:
@@ -60,12 +61,23 @@ def train_together(
             raise StoppedError(
                 f"a worker of the run in {folder} failed; the same command goes on from its last checkpoint: {error}"
             ) from error
-    return read_facts(folder)
+    return write_facts(folder, {**known, **read_facts(folder)})
 
 
-def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Leave what a run had to say in its folder."""
-    write_bytes(folder / FACTS_FILE, json.dumps(dict(facts), indent=1).encode())
+def write_facts(folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave what a run had to say in its folder, beside what it had said: a run that was over is told no losses."""
+    told = {**known_facts(folder), **facts}
+    write_bytes(folder / FACTS_FILE, json.dumps(told, indent=1).encode())
+    return told
+
+
+def known_facts(folder: Path) -> dict[str, Any]:
+    """What a run has said; nothing where it has not, or where that is damaged."""
+    try:
+        known = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -236,9 +236,7 @@ def run_recipe(recipe: RecipeName, path: Path, folder: Path, options: RunOptions
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise
         raise StoppedError(f"out of memory; give a smaller --micro-clips and run it again: {error}") from error
-    if _is_first():
-        write_facts(folder, facts)
-    return facts
+    return write_facts(folder, facts) if _is_first() else facts
 
 
 def _is_first() -> bool:

@@ -13,7 +13,7 @@ import pytest
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
 from pipelines.training.board import board
-from pipelines.training.workers import read_facts
+from pipelines.training.workers import read_facts, write_facts
 from pipelines.verbs.fetch import fetch
 from pipelines.verbs.manifest import manifest
 from pipelines.verbs.measure import measure
@@ -83,6 +83,13 @@ def test_a_run_that_did_not_end_has_nothing_to_say(tmp_path: Path) -> None:
         read_facts(tmp_path)
 
 
+def test_a_run_that_was_over_keeps_what_it_had_to_say(tmp_path: Path) -> None:
+    assert write_facts(tmp_path, {"clips": 15, "loss": 0.5}) == {"clips": 15, "loss": 0.5}
+    assert write_facts(tmp_path, {"clips": 15}) == {"clips": 15, "loss": 0.5} == read_facts(tmp_path)
+    (tmp_path / "facts.json").write_text('{"clips"')
+    assert write_facts(tmp_path, {"clips": 15}) == {"clips": 15} == read_facts(tmp_path)
+
+
 def test_no_worker_at_all_is_refused() -> None:
     with pytest.raises(ArgumentError, match="--workers must be at least 1, not 0"):
         Machinery(workers=0)
@@ -92,7 +99,9 @@ def test_what_a_recipe_cannot_do_is_refused(tmp_path: Path) -> None:
     path = str(Dataset.create(tmp_path / "dataset").path)
     with pytest.raises(ArgumentError, match="clap-tiny is trained in one process; drop --workers"):
         train("clap-tiny", data=[path], machinery=Machinery(workers=2))
-    with pytest.raises(ArgumentError, match="codec-tiny makes no sounds of captions meanwhile; drop --samples"):
+    with pytest.raises(
+        ArgumentError, match=r"codec-tiny is a part .* makes nothing of prompts; drop --samples"
+    ):
         train("codec-tiny", data=[path], machinery=Machinery(samples=2))
 
 
