@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from typing import Any
 import numpy
 import safetensors
 import torch
+
+_SHOWN, _SHOWN_CHARACTERS = 6, 160
+"""Of settings that differ, how many are shown, and how much of each. Source: ours; what a terminal shows at once."""
 
 
 def open_run(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -26,20 +29,45 @@ def open_run(folder: Path, settings: Mapping[str, Any]) -> None:
         settings: What determines the run's result, as JSON. How often it reports or saves does not belong here.
 
     Raises:
-        ValueError: if the folder holds a run with other settings; names them.
+        ValueError: if the folder holds a run with other settings; names them. If what says its settings is damaged, or
+            missing beside checkpoints.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
     wanted = json.loads(json.dumps(settings))
     if path.exists():
-        found = json.loads(path.read_text())["settings"]
-        if different := sorted(_differences(found, wanted)):
+        if different := sorted(_differences(_settings(path), wanted)):
             raise ValueError(
-                f"{folder} holds a run with other settings ({', '.join(different)}): "
+                f"{folder} holds a run with other settings ({_some(different)}): "
                 "go on with those, or give another folder"
             )
         return
+    if (saved := next(_checkpoints_in(folder), None)) is not None:
+        raise ValueError(f"{saved} is of a run whose {path.name} is gone: put that back, or give another folder")
     write_whole(path, json.dumps({"settings": wanted, "versions": versions()}, indent=1) + "\n")
+
+
+def _settings(path: Path) -> Any:
+    """What a run was started with."""
+    try:
+        return json.loads(path.read_text())["settings"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, put it back or give another folder: {error}") from error
+
+
+def _checkpoints_in(folder: Path) -> Iterator[Path]:
+    """What a run has saved, and the parts of one that has several; not what other runs below the folder have."""
+    yield from folder.glob("checkpoints/*")
+    for part in folder.glob("*/checkpoints"):
+        if not (part.parent / "config.json").exists():
+            yield from part.iterdir()
+
+
+def _some(different: Sequence[str]) -> str:
+    """The first of what differs; of another recipe's run that is nearly everything."""
+    shown = [one if len(one) <= _SHOWN_CHARACTERS else f"{one[:_SHOWN_CHARACTERS]}..." for one in different[:_SHOWN]]
+    more = len(different) - len(shown)
+    return "; ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
 def versions() -> dict[str, str]:

@@ -121,6 +121,36 @@ def test_a_run_folder_refuses_other_settings_and_names_them(tmp_path):
         open_run(tmp_path / "run", {"recipe": {"width": 16, "betas": (0.9, 0.99)}, "data": "a"})
 
 
+def test_of_another_recipes_run_some_of_what_differs_is_shown(tmp_path):
+    open_run(tmp_path / "run", {f"s{number}": "x" * 1000 for number in range(9)})
+    with pytest.raises(ValueError, match=r"s0: 'xxx.*; s5: .*; and 3 more\): go on") as refused:
+        open_run(tmp_path / "run", {})
+    assert len(str(refused.value)) < 1500
+
+
+@pytest.mark.parametrize("damaged", ["", '{"settings"', "[]", "{}"])
+def test_a_damaged_run_folder_is_named(tmp_path, damaged):
+    open_run(tmp_path / "run", {"width": 8})
+    (tmp_path / "run" / "config.json").write_text(damaged)
+    with pytest.raises(ValueError, match=r"run/config\.json is damaged, put it back or give another folder"):
+        open_run(tmp_path / "run", {"width": 8})
+
+
+@pytest.mark.parametrize("part", ["", "joint"])
+def test_checkpoints_of_unknown_settings_are_not_gone_on_with(tmp_path, part):
+    saved = tmp_path / "run" / part / "checkpoints" / "step-000063"
+    saved.mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"step-000063 is of a run whose config\.json is gone"):
+        open_run(tmp_path / "run", {"width": 8})
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_folder_above_that_of_a_run_is_a_place_for_another(tmp_path):
+    open_run(tmp_path / "runs" / "one", {"width": 8})
+    (tmp_path / "runs" / "one" / "checkpoints" / "step-000063").mkdir(parents=True)
+    open_run(tmp_path / "runs", {"width": 8})
+
+
 def test_a_log_forgets_what_will_be_done_again_and_what_was_cut_short(tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
