@@ -71,12 +71,14 @@ def show(result: Any, as_json: bool) -> None:
 
 
 def _told_of_storage(error: OSError) -> str | None:
-    """What is said of an error that is the storage's and no bug: it is full, or may not be read or written."""
+    """What is said of an error that is the storage's and no bug: full, not to be read or written, no file or folder."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" ({error.filename})" if error.filename else ""
         return f"the disk is full{where}; free some space and run the same command again"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM) and error.filename:
         return f"{error.filename}: {error.strerror}; change the rights, or work on a copy where you may write"
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG) and error.filename:
+        return f"{error.filename}: {error.strerror}; give another place"
     return None
 
 

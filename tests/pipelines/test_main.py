@@ -40,6 +40,15 @@ def test_what_may_not_be_written_is_said_in_a_sentence(
     assert f"{tmp_path / 'd' / 'locks'}: {os.strerror(number)}; change the rights" in told
 
 
+def test_a_file_where_a_folder_should_be_is_said_in_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Dataset.create(tmp_path / "d")
+    (tmp_path / "d" / "locks").write_text("no folder")
+    assert main(["compact", str(tmp_path / "d")]) == 1
+    assert f"{tmp_path / 'd' / 'locks'}" in (told := capsys.readouterr().err) and "Traceback" not in told
+
+
 def test_other_errors_of_the_system_are_bugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Dataset.create(tmp_path / "d")
 
