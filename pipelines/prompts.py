@@ -3,7 +3,7 @@
 import csv
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -86,14 +86,14 @@ def read_prompts(path: Path) -> list[Prompt]:
     prompts = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = (line for line in file if line.strip())
-            rows = csv.DictReader(lines) if path.suffix == ".csv" else map(json.loads, lines)
+            lines = (line.rstrip("\r\n") if path.suffix == ".jsonl" else line for line in file if line.strip())
+            rows: Iterable[Any] = csv.DictReader(lines) if path.suffix == ".csv" else lines
             for number, row in enumerate(rows, start=1):
                 try:
-                    prompts.append(_prompt(row, path.parent))
-                except (ArgumentError, TypeError, ValueError) as error:
+                    prompts.append(_prompt(json.loads(row) if isinstance(row, str) else row, path.parent))
+                except (ArgumentError, TypeError, ValueError, RecursionError) as error:
                     raise ArgumentError(f"{path}, prompt {number}: {error}") from error
-    except (OSError, ValueError, RecursionError, csv.Error) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ArgumentError(f"{path} cannot be read as prompts: {error}") from error
     if not prompts:
         raise ArgumentError(f"{path} holds no prompt")
@@ -103,6 +103,8 @@ def read_prompts(path: Path) -> list[Prompt]:
 def _prompt(row: Mapping[str, Any], folder: Path) -> Prompt:
     if not isinstance(row, Mapping):
         raise ArgumentError(f"{row!r} is no object with fields")
+    if None in row:
+        raise ArgumentError("there are more values than names in the header: put quotes around a value with commas")
     known = [field.name for field in fields(Prompt)]
     if unknown := [str(name) for name in row if name not in known]:
         raise ArgumentError(f"unknown fields {', '.join(unknown)}: choose of {', '.join(known)}")
@@ -126,7 +128,10 @@ def _prompt(row: Mapping[str, Any], folder: Path) -> Prompt:
 def _seed(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int | str):
         raise ArgumentError(f"seed is {given!r}: it must be a whole number")
-    return int(given)
+    try:
+        return int(given)
+    except ValueError as error:
+        raise ArgumentError(f"seed is {str(given)[:40]!r}: it must be a whole number") from error
 
 
 class Hears(Protocol):
