@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -171,7 +171,7 @@ class Checkpoints:
             left alone.
 
         Raises:
-            ValueError: if its tensors are not those of this network or optimizer.
+            ValueError: if it is damaged, or its tensors are not those of this network or optimizer.
         """
         found = checkpoints(self.folder)
         if not found:
@@ -196,9 +196,25 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """Step, clips seen and seconds of a checkpoint, and what its log had not said yet."""
-    progress: dict[str, Any] = json.loads((checkpoint / "progress.json").read_text())
+    """Step, clips seen and seconds of a checkpoint, and what its log had not said yet.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        progress: dict[str, Any] = json.loads((checkpoint / "progress.json").read_text())
+        for name in ("step", "clips_seen", "seconds"):
+            float(progress[name])
+    except (FileNotFoundError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(checkpoint, "progress.json", error) from error
     return progress
+
+
+def _damaged(checkpoint: Path, name: str, why: object) -> ValueError:
+    return ValueError(
+        f"{checkpoint / name} is damaged or missing ({why}): put it back, or remove {checkpoint.name}, and the run "
+        "goes on from the checkpoint before it, or begins anew"
+    )
 
 
 def _modules(state: TrainingState) -> dict[str, nn.Module]:
@@ -225,10 +241,16 @@ def _optimizer_tensors(state: TrainingState) -> Iterator[tuple[str, Tensor]]:
 
 def _read(folder: Path, name: str) -> Iterator[tuple[str, Tensor]]:
     """All tensors of one kind, from as many files as processes wrote."""
-    for path in sorted(folder.glob(f"{name}-*-of-*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118  -- not a mapping
-                yield key, file.get_tensor(key)
+    paths = sorted(folder.glob(f"{name}-*-of-*.safetensors"))
+    if {int(path.stem.rpartition("-")[2]) for path in paths} != {len(paths)}:
+        raise _damaged(folder, f"{name}-*.safetensors", f"{len(paths)} of its files are there")
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118  -- not a mapping
+                    yield key, file.get_tensor(key)
+        except SafetensorError as error:
+            raise _damaged(folder, path.name, error) from error
 
 
 def _put(own: Tensor, given: Tensor) -> None:

@@ -118,6 +118,19 @@ def test_another_network_is_refused_by_name(toy, tmp_path):
         restore(starting_state(deeper, toy.settings), tmp_path / "saved")
 
 
+@pytest.mark.parametrize("name", ["network", "ema", "optimizer", "progress"])
+@pytest.mark.parametrize("left", [None, b"", b'{"step": 4'])
+def test_a_damaged_checkpoint_is_named_and_nothing_of_it_replaced(toy, tmp_path, name, left):
+    after_steps(toy, 3, tmp_path)
+    newest = checkpoint.checkpoints(tmp_path / "checkpoints")[-1]
+    (file,) = newest.glob(f"{name}*")
+    file.unlink()
+    if left is not None:
+        file.write_bytes(left)
+    with pytest.raises(ValueError, match=rf"{newest.name}/{name}.* is damaged or missing .*: put it back, or remove"):
+        after_steps(toy, 3, tmp_path)
+
+
 def test_at_least_one_is_kept(tmp_path):
     with pytest.raises(ValueError, match="keep is 0"):
         Checkpoints(tmp_path, keep=0)

@@ -99,9 +99,7 @@ def test_what_a_recipe_cannot_do_is_refused(tmp_path: Path) -> None:
     path = str(Dataset.create(tmp_path / "dataset").path)
     with pytest.raises(ArgumentError, match="clap-tiny is trained in one process; drop --workers"):
         train("clap-tiny", data=[path], machinery=Machinery(workers=2))
-    with pytest.raises(
-        ArgumentError, match=r"codec-tiny is a part .* makes nothing of prompts; drop --samples"
-    ):
+    with pytest.raises(ArgumentError, match=r"codec-tiny is a part .* makes nothing of prompts; drop --samples"):
         train("codec-tiny", data=[path], machinery=Machinery(samples=2))
 
 
