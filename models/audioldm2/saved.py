@@ -95,7 +95,10 @@ def read_parts(folder: Path, *, device: torch.device | str, listener: str | Path
     inside = model_in(folder)
     own = _own(inside)
     network = _network(inside, own)
-    heard = inside / _LISTENER if (inside / _LISTENER).is_dir() else listener
+    has_listener = (inside / _LISTENER).is_dir()
+    if has_listener and listener is not None:
+        raise ValueError(f"{inside} has the AudioMAE that it was trained with: give no other listener beside it")
+    heard = inside / _LISTENER if has_listener else listener
     return {
         "network": network.to(device).requires_grad_(False),
         "codec": MelVaeCodec.from_pretrained(inside, device=device),

@@ -175,6 +175,8 @@ def test_a_run_or_a_folder_of_the_pipeline_is_trained_further(trained: Dataset, 
     assert 0 < max(moved.values()) < 0.1
     with pytest.raises(ArgumentError, match="brings its own codec"):
         train_size(TINY, trained, tmp_path / "other", options(start=str(start), codec="other"))
+    with pytest.raises(ArgumentError, match="has the AudioMAE that it was trained with: give no other listener"):
+        train_size(TINY, trained, tmp_path / "other", options(start=str(start), listener="other"))
     with pytest.raises(ArgumentError, match=r"trained on sounds of 1\.28 s: drop --seconds"):
         train_size(TINY, trained, tmp_path / "other", RunOptions(seconds=0.5, clips=8, start=str(start)))
 
