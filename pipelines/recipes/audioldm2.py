@@ -51,7 +51,7 @@ from pipelines.training.board import watching
 from pipelines.training.evaluation import watched
 from pipelines.training.sound_evaluation import sound_evaluation
 from pipelines.wiring.codecs import load_numpy_codec
-from pipelines.wiring.devices import device_name, loading
+from pipelines.wiring.devices import device_name, load_quietly, loading
 from pipelines.wiring.embedders import embed_text_stage, load_clap
 from pipelines.wiring.language_of_audio import load_audiomae
 from pipelines.wiring.phonemes import Pronouncer
@@ -263,6 +263,7 @@ def _of_start(options: RunOptions, folder: Path, world: World) -> Sources:
     if options.codec is not None or options.clap is not None or options.text_encoder is not None:
         raise ArgumentError("--start brings its own codec, CLAP and T5; drop --codec, --clap and --text-encoder")
     assert options.start is not None
+    load_quietly()
     with loading("model", options.start):
         start = AudioLDM2.from_pretrained(options.start, device=world.device, listener=_model_of(options.listener))
     if start.encoders.listener is None:

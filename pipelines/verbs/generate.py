@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from curation.errors import ArgumentError, ClipError
 from curation.keys import short_hash
 from curation.programs.soundtrack import lay_under
-from curation.tables import publish, temporary_beside, write_bytes
+from curation.tables import write_bytes
 from pipelines.makers.maker import How, Maker, System, name_of, system_named
 from pipelines.makers.manner import PLAIN, Manner
 from pipelines.progress import Progress
@@ -47,12 +47,9 @@ class GenerateResult:
 
 def write_wav(path: Path, wave_CT: np.ndarray, sample_rate_hz: int, about: dict[str, Any]) -> Path:
     """Write a 16-bit wav in one step, and beside it what it was made from."""
-    temporary = temporary_beside(path)
-    try:
-        soundfile.write(temporary, wave_CT.T, sample_rate_hz, subtype="PCM_16", format="WAV")
-        publish(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()  # libsndfile says of a full disk no more than "System error"
+    soundfile.write(content, wave_CT.T, sample_rate_hz, subtype="PCM_16", format="WAV")
+    write_bytes(path, content.getvalue())
     write_bytes(path.with_suffix(".json"), json.dumps(about, indent=1, ensure_ascii=False).encode())
     return path
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
+from safetensors import SafetensorError
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, FoundsoundError, LockedError, StoppedError
@@ -101,6 +102,9 @@ class Machinery:
 
 
 ALONE = Machinery()
+
+FULL = "No space left on device"
+"""What safetensors writes into its error of a disk that is full, which is no OSError."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -229,9 +233,17 @@ def _is_plain(source: Source) -> bool:
 
 
 def run_recipe(recipe: RecipeName, path: Path, folder: Path, options: RunOptions) -> dict[str, Any]:
-    """Run a recipe in this process, alone or as one of several, and leave in the folder what it has to say."""
+    """Run a recipe in this process, alone or as one of several, and leave in the folder what it has to say.
+
+    Raises:
+        StoppedError: The memory or the disk does not suffice.
+    """
     try:
         facts = function_of(recipe)(Dataset(path), folder, options)
+    except SafetensorError as error:
+        if FULL not in str(error):
+            raise
+        raise StoppedError(f"the disk of {folder} is full; free some space and run the same command again") from error
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
             raise

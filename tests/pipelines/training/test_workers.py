@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError, StoppedError
@@ -88,6 +89,20 @@ def test_a_run_that_was_over_keeps_what_it_had_to_say(tmp_path: Path) -> None:
     assert write_facts(tmp_path, {"clips": 15}) == {"clips": 15, "loss": 0.5} == read_facts(tmp_path)
     (tmp_path / "facts.json").write_text('{"clips"')
     assert write_facts(tmp_path, {"clips": 15}) == {"clips": 15} == read_facts(tmp_path)
+
+
+def test_a_disk_that_is_full_is_told_and_other_damage_is_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(Dataset.create(tmp_path / "dataset").path)
+    for said, kind in (("I/O error: No space left on device (os error 28)", StoppedError), ("cut", SafetensorError)):
+
+        def saves(*_: object, said: str = said) -> None:
+            raise SafetensorError(said)
+
+        monkeypatch.setattr("pipelines.verbs.train.function_of", lambda recipe, saves=saves: saves)
+        with pytest.raises(
+            kind, match="the disk of .*codec-tiny is full; free some space" if kind is StoppedError else said
+        ):
+            train("codec-tiny", data=[path])
 
 
 def test_no_worker_at_all_is_refused() -> None:

@@ -1,6 +1,8 @@
 """`foundsound generate`: any mix of prompts, from options or a file; what is there is not made again."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from curation.errors import ArgumentError
 from pipelines.makers.manner import Manner
-from pipelines.verbs.generate import generate
+from pipelines.verbs.generate import generate, write_wav
 from tests.models.audiox.tiny_audiox import save_audiox
 
 QUICK = {"seconds": 0.4, "steps": 2}
@@ -196,3 +198,15 @@ def test_a_file_is_no_folder_to_write_into(run: Path, tmp_path: Path) -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match="holds no trained model"):
         generate(tmp_path, text=["rain"])
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_leaves_no_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
+
+    monkeypatch.setattr("pipelines.verbs.generate.write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_wav(tmp_path / "a.wav", np.zeros((1, 100), np.float32), 8_000, {})
+    assert not list(tmp_path.iterdir()), "all that libsndfile writes goes the same way"
