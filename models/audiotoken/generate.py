@@ -3,14 +3,16 @@
     config.json             sizes of the embedder, its prompt, and the frozen models by place and by identity
     embedder.safetensors    weights (the moving average of a run): all that was trained, 35 MB for Stable Diffusion 1
 
-The text-to-image model and BEATs are not copied: they are gigabytes, and frozen.
+The text-to-image model and BEATs are not copied: they are gigabytes, and frozen. Where they were a path is looked for
+from the folder too, so that a data set with its runs can be moved; which model is there is checked.
 
 Legend: B sounds, T samples, L text tokens, D width of a word, H and W pixels.
 """
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -24,7 +26,7 @@ from models.audiotoken.conditioning import PROMPT, SoundPrompt, heard, no_text_s
 from models.audiotoken.network import AudioTokenConfig, AudioTokenNetwork
 from models.audiotoken.text_to_image import TextToImage
 from models.encoders.beats import Beats
-from models.model_folder import model_in, read_config, written_whole
+from models.model_folder import damage_named, model_in, read_config, written_whole
 
 _FORMAT = "audiotoken 1"
 _WEIGHTS = "embedder.safetensors"
@@ -58,6 +60,19 @@ class FrozenSources:
     def lasting(self) -> "FrozenSources":
         """The same with whole paths, which hold from any folder."""
         return FrozenSources(pictures=_lasting(self.pictures), listener=_lasting(self.listener))
+
+    def seen_from(self, folder: Path) -> "FrozenSources":
+        """The same with the way from a folder to each, which holds where all are moved together."""
+        return FrozenSources(pictures=_seen_from(folder, self.pictures), listener=_seen_from(folder, self.listener))
+
+    def found(self, folder: Path, seen: Mapping[str, str]) -> "FrozenSources":
+        """The same, but what is not there any more is taken from where it lies as seen from a folder.
+
+        Args:
+            folder: Of the model.
+            seen: What `seen_from` said of it.
+        """
+        return FrozenSources(**{name: _found(place, folder, seen.get(name)) for name, place in asdict(self).items()})
 
 
 class AudioToken:
@@ -108,9 +123,9 @@ class AudioToken:
         """
         inside = model_in(folder, _WEIGHTS)
         config = read_config(inside / "config.json", _FORMAT, "network", "prompt", "sources", "identities")
-        sources = FrozenSources(
-            pictures=pictures or config["sources"]["pictures"], listener=listener or config["sources"]["listener"]
-        )
+        with damage_named(inside / "config.json"):
+            known = FrozenSources(**config["sources"]).found(inside, config.get("sources_from_here", {}))
+        sources = FrozenSources(pictures=pictures or known.pictures, listener=listener or known.listener)
         model, beats = sources.load(device)
         for what, wanted, found in (
             (sources.pictures, config["identities"]["pictures"], model.identity()),
@@ -145,6 +160,7 @@ class AudioToken:
             "network": asdict(self.network.config),
             "prompt": self.prompt,
             "sources": asdict(sources.lasting()),
+            "sources_from_here": asdict(sources.seen_from(Path(folder))),
             "identities": {"pictures": self.pictures.identity(), "listener": self.listener.identity()},
         }
         with written_whole(Path(folder)) as partial:
@@ -231,6 +247,16 @@ def check_widths(config: AudioTokenConfig, pictures: TextToImage, listener: Beat
             f"the embedder's words are {config.token_width} wide, those of the text encoder {pictures.token_width}: "
             "give its own text-to-image model"
         )
+
+
+def _seen_from(folder: Path, name_or_path: str) -> str:
+    path = Path(name_or_path)
+    return os.path.relpath(path.resolve(), folder.resolve()) if path.exists() else name_or_path
+
+
+def _found(name_or_path: str, folder: Path, seen: str | None) -> str:
+    is_gone = Path(name_or_path).is_absolute() and not Path(name_or_path).exists()
+    return str(folder / seen) if is_gone and seen is not None and (folder / seen).exists() else name_or_path
 
 
 def _lasting(name_or_path: str) -> str:

@@ -101,6 +101,21 @@ def test_other_frozen_models_than_those_of_the_training_are_refused(tmp_path, mo
     AudioToken.from_pretrained(tmp_path / "model", pictures=str(moved))
 
 
+def test_a_run_that_is_moved_with_its_frozen_models_finds_them(tmp_path):
+    runs = tmp_path / "before" / "runs"
+    sources = FrozenSources(
+        pictures=str(save_pictures(runs / "pictures" / "model")), listener=str(save_listener(runs / "beats" / "model"))
+    )
+    pictures, listener = sources.load()
+    AudioToken(embedder(), pictures=pictures, listener=listener).save_pretrained(runs / "run" / "model", sources)
+    (tmp_path / "before").rename(tmp_path / "after")
+    AudioToken.from_pretrained(tmp_path / "after" / "runs" / "run")
+    (tmp_path / "after" / "runs" / "beats").rename(tmp_path / "beats")
+    with pytest.raises(OSError, match="beats"):
+        AudioToken.from_pretrained(tmp_path / "after" / "runs" / "run")
+    AudioToken.from_pretrained(tmp_path / "after" / "runs" / "run", listener=str(tmp_path / "beats" / "model"))
+
+
 def test_damaged_folders_are_named(tmp_path, model, sources):
     with pytest.raises(FileNotFoundError, match="holds no trained model"):
         AudioToken.from_pretrained(tmp_path)
