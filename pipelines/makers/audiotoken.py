@@ -61,8 +61,14 @@ class AudioTokenMaker:
 
 
 def torch_seed(seed: Seed) -> int:
-    """One number for a pair: the seed itself for the first picture, another stream for each further one."""
+    """One number for a pair: the seed itself for the first picture, another stream for each further one.
+
+    Raises:
+        ArgumentError: The seed is larger than torch takes.
+    """
     first, number = seed
+    if first >= 2**63:
+        raise ArgumentError(f"the seed {first} is too large for torch: give one below 2^63")
     if number == 0:
         return first
     return int(np.random.SeedSequence([first, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -4,7 +4,6 @@ What its frozen encoders say of clips is encoded once: the language of audio by 
 vectors by a CLAP. With `--start` a trained model, or a folder of diffusers' pipeline, is trained further.
 """
 
-import math
 import shutil
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -43,7 +42,7 @@ from models.weights import safetensors_paths, sha256_of_files
 from pipelines.evaluations.made_sounds import Making
 from pipelines.makers.audioldm2 import SYSTEM, AudioLdm2Maker
 from pipelines.recipes.audioldm2_sizes import BASE, LARGE, SPEECH_BASE, SPEECH_TINY, TINY, Size
-from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
+from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples, whole_frames_s
 from pipelines.recipes.options import RunOptions
 from pipelines.recipes.pronounced import pronounced, require_transcripts
 from pipelines.runner import Job, run_in_turn
@@ -327,7 +326,7 @@ def _seconds(size: Size, options: RunOptions, parts: Sources, codec: MelVaeCodec
     seconds = usual if options.seconds is None else options.seconds
     if parts.start is not None and abs(seconds - usual) > 1 / codec.latent_rate_hz:
         raise ArgumentError(f"--start was trained on sounds of {usual:g} s: drop --seconds")
-    return math.floor(round(seconds * codec.latent_rate_hz, 6)) / codec.latent_rate_hz
+    return whole_frames_s(seconds, codec.latent_rate_hz)
 
 
 def _frozen(parts: Sources, codec: MelVaeCodec, hearing: Hearing, data: tuple[Source, ...], world: World) -> Frozen:

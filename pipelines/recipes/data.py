@@ -45,6 +45,18 @@ FITTING_CLIPS = 256
 """Sounds that a closed-form codec is fitted on. Source: ours; components change by less than a percent beyond."""
 
 
+def whole_frames_s(seconds: float, latent_rate_hz: float) -> float:
+    """Length of the whole latent frames in so many seconds, s.
+
+    Raises:
+        ArgumentError: There is none.
+    """
+    frames = math.floor(round(seconds * latent_rate_hz, 6))
+    if frames < 1:
+        raise ArgumentError(f"--seconds {seconds:g} is less than a latent frame of {1 / latent_rate_hz:g} s")
+    return frames / latent_rate_hz
+
+
 def open_shards(dataset: Dataset, generation: str) -> Shards:
     """The shards of a generation; who reads them stops when one of its clips is taken down.
 

@@ -8,6 +8,9 @@ from curation.samples import Source
 from models.training.execution import Execution
 from pipelines.training.evaluation import EvaluationOptions
 
+MOST_SECONDS = 3600.0
+"""Longest training sample, s. Source: ours; slips beyond fill the memory."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retrieving:
@@ -53,7 +56,7 @@ class RunOptions:
     Args:
         generation: Name of the shards that are trained on, of the first dataset.
         sources: All that is trained on, where that is more than the generation; empty: the generation alone.
-        seed: Of everything random.
+        seed: Of everything random, at least 0.
         text_encoder: A CLAP or T5 by name or folder.
         codec: A codec by name or folder.
         listener: A frozen listener by run, file, folder or name: an AudioMAE, or a BEATs.
@@ -62,7 +65,7 @@ class RunOptions:
         start: A trained model, by folder, that is trained further.
         retrieving: What is read of the nearest clips.
         learning: How AudioX learns.
-        seconds: Length of a training sample, s, above 0.
+        seconds: Length of a training sample, s, above 0 and at most `MOST_SECONDS`.
         clips: Clips seen in all, at least 1.
         execution: How the run is executed.
         raw: Encode nothing beforehand.
@@ -92,3 +95,7 @@ class RunOptions:
         for option, value in (("--seconds", self.seconds), ("--clips", self.clips)):
             if value is not None and not value > 0:
                 raise ArgumentError(f"{option} must be above 0, not {value}")
+        if self.seconds is not None and self.seconds > MOST_SECONDS:
+            raise ArgumentError(f"--seconds must be at most {MOST_SECONDS:g}, not {self.seconds:g}")
+        if self.seed < 0:
+            raise ArgumentError(f"--seed must be at least 0, not {self.seed}")

@@ -4,7 +4,6 @@ Neighbours are those that `foundsound neighbours` stored; what is heard in them 
 Without retrieval the same recipes are AudioLDM.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -34,7 +33,7 @@ from models.training.world import World
 from pipelines.evaluations.made_sounds import Making
 from pipelines.makers.re_audioldm import SYSTEM, ReAudioLdmMaker
 from pipelines.makers.stored import StoredNeighbourhoods
-from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples
+from pipelines.recipes.data import Encoding, batches_of, data_identity, latent_samples, whole_frames_s
 from pipelines.recipes.options import RunOptions
 from pipelines.runner import Job, run_in_turn
 from pipelines.training.board import watching
@@ -195,7 +194,7 @@ def _maker_of(
 
 def _heard_s(codec: Codec, seconds: float) -> float:
     """Length of a sample in whole latent frames, s, which is also that of the windows that are heard."""
-    return math.floor(round(seconds * codec.latent_rate_hz, 6)) / codec.latent_rate_hz
+    return whole_frames_s(seconds, codec.latent_rate_hz)
 
 
 def _encoders(size: Size, dataset: Dataset, options: RunOptions, *, heard_s: float) -> EncoderSources:

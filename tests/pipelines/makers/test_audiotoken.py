@@ -82,6 +82,8 @@ def test_what_it_cannot_hear_is_said(run: Path, tmp_path: Path) -> None:
 
 
 def test_pairs_of_seeds_are_seeds_of_their_own() -> None:
-    assert torch_seed((5, 0)) == 5
+    assert torch_seed((5, 0)) == 5 and torch_seed((2**63 - 1, 0)) == 2**63 - 1
+    with pytest.raises(ArgumentError, match="give one below 2"):
+        torch_seed((2**63, 0))
     seeds = {torch_seed((first, number)) for first in range(20) for number in range(20)}
     assert len(seeds) == 400 and all(0 <= seed < 2**63 for seed in seeds)

@@ -1,12 +1,14 @@
-"""What a word of `--data` names."""
+"""What a word of `--data` names, and which numbers a run takes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from curation.dataset import Dataset
 from curation.errors import ArgumentError
-from pipelines.recipes.data import source_of
+from pipelines.recipes.data import source_of, whole_frames_s
+from pipelines.recipes.options import RunOptions
 
 
 @pytest.fixture
@@ -42,3 +44,25 @@ def test_what_is_not_of_the_form_is_refused_with_an_example(folder: str, tail: s
 def test_a_weight_of_nothing_is_refused(folder: str) -> None:
     with pytest.raises(ArgumentError, match="above 0, not 0"):
         source_of(f"{folder}:0", generation="train")
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"seconds": 0.0}, "--seconds must be above 0"),
+        ({"seconds": float("nan")}, "--seconds must be above 0, not nan"),
+        ({"seconds": 3_600.1}, r"--seconds must be at most 3600, not 3600\.1"),
+        ({"seconds": float("inf")}, "--seconds must be at most 3600, not inf"),
+        ({"clips": 0}, "--clips must be above 0"),
+        ({"seed": -1}, "--seed must be at least 0, not -1"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_for_every_recipe(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(ArgumentError, match=why):
+        RunOptions(**said)
+
+
+def test_a_sample_has_whole_latent_frames_and_one_at_least() -> None:
+    assert whole_frames_s(1.3, 4.0) == 1.25 and whole_frames_s(0.25, 4.0) == 0.25
+    with pytest.raises(ArgumentError, match=r"--seconds 0\.24 is less than a latent frame of 0\.25 s"):
+        whole_frames_s(0.24, 4.0)
