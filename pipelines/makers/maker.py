@@ -149,7 +149,8 @@ class System:
         found = model_in(run, self)
         if found is None:
             raise ArgumentError(
-                f"{run} holds no trained model ({self.weights[0]}); give the folder of a run that has ended"
+                f"{run} holds no trained model that makes sounds or pictures ({self.weights[0]}); give the folder of a "
+                "run of AudioX, AudioLDM 2, Re-AudioLDM or AudioToken that has ended"
             )
         return found
 
