@@ -244,11 +244,19 @@ def run_recipe(recipe: RecipeName, path: Path, folder: Path, options: RunOptions
         if FULL not in str(error):
             raise
         raise StoppedError(f"the disk of {folder} is full; free some space and run the same command again") from error
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's, which this file does not import
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
             raise
-        raise StoppedError(f"out of memory; give a smaller --micro-clips and run it again: {error}") from error
+        raise StoppedError(
+            f"out of memory; give a smaller --micro-clips, or shorter --seconds, and run it again: {error}"
+        ) from error
     return write_facts(folder, facts) if _is_first() else facts
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether NumPy, or torch on a GPU or a CPU, says so; torch's own error is not imported by this file."""
+    is_gpus = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or is_gpus or "can't allocate memory" in str(error)
 
 
 def _is_first() -> bool:

@@ -105,6 +105,20 @@ def test_a_disk_that_is_full_is_told_and_other_damage_is_a_bug(tmp_path: Path, m
             train("codec-tiny", data=[path])
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError("58 TiB"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")]
+)
+def test_a_memory_that_is_full_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    path = str(Dataset.create(tmp_path / "dataset").path)
+
+    def needs(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pipelines.verbs.train.function_of", lambda recipe: needs)
+    with pytest.raises(StoppedError, match="out of memory; give a smaller --micro-clips, or shorter --seconds"):
+        train("codec-tiny", data=[path])
+
+
 def test_no_worker_at_all_is_refused() -> None:
     with pytest.raises(ArgumentError, match="--workers must be at least 1, not 0"):
         Machinery(workers=0)
