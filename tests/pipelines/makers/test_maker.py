@@ -70,7 +70,7 @@ def test_what_concerns_every_system_is_taken_by_all() -> None:
 
 
 def test_weights_are_named_by_their_content(tmp_path: Path) -> None:
-    with pytest.raises(ArgumentError, match="holds no trained model"):
+    with pytest.raises(ArgumentError, match="holds no trained model that makes sounds or pictures"):
         PLAIN.weights_sha256(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"a")
     one = PLAIN.weights_sha256(tmp_path)
