@@ -18,7 +18,7 @@ import soundfile
 
 from curation.dataset import Dataset
 from curation.encode import read_sound
-from curation.errors import ArgumentError, ClipError, Code, DatasetError
+from curation.errors import ArgumentError, ClipError, Code, DatasetError, StoppedError
 from curation.media import MediaStore
 from curation.names import plain_name
 from curation.programs.ffmpeg import input_options
@@ -118,7 +118,10 @@ class Agree(Stage):
             for n, (_, piece_T) in enumerate(pieces)
         ]
         if not np.isfinite(scores).all():
-            raise ValueError(f"the scorer {self.called!r} gave a score that is not finite for clip {row['key']}")
+            raise StoppedError(
+                f"the scorer {self.called!r} gave a score that is not finite for clip {row['key']}; "
+                "are its weights damaged?"
+            )
         return {"score": float(np.mean(scores)), "lowest_score": min(scores), "windows": len(scores)}
 
 

@@ -18,6 +18,7 @@ import soundfile
 import soxr
 
 from curation.blobs import BlobWriter
+from curation.errors import StoppedError
 from curation.media import MediaStore
 from curation.programs.ffmpeg import input_options
 from curation.schema import column, table
@@ -222,9 +223,9 @@ def small_latents(latents: np.ndarray, key: str) -> np.ndarray:
     """Latents in float16: as many bytes as bfloat16, eight times as fine, and far from its largest number, 65,504.
 
     Raises:
-        ValueError: Some are not finite; the clip `key` is named.
+        StoppedError: Some are not finite; the clip `key` is named.
     """
     small = latents.astype(np.float16)
     if not np.isfinite(small).all():
-        raise ValueError(f"the codec gave latents that are not finite for clip {key}")
+        raise StoppedError(f"the codec gave latents that are not finite for clip {key}; are its weights damaged?")
     return small

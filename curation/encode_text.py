@@ -16,6 +16,7 @@ from curation.annotated import ANNOTATED
 from curation.blobs import BlobRef
 from curation.current import last_sql
 from curation.dataset import Dataset
+from curation.errors import StoppedError
 from curation.names import plain_name
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
@@ -57,10 +58,10 @@ def small_tokens(tokens: np.ndarray, *, by: str, of: str) -> np.ndarray:
         of: Of what they are, for the error.
 
     Raises:
-        ValueError: Some are not finite, or beyond the largest number of float16, 65,504.
+        StoppedError: Some are not finite, or beyond the largest number of float16, 65,504.
     """
     if not (np.abs(tokens) <= np.finfo(np.float16).max).all():
-        raise ValueError(f"the {by} gave tokens of {of!r} that are no finite float16")
+        raise StoppedError(f"the {by} gave tokens of {of!r} that are no finite float16; are its weights damaged?")
     return tokens.astype(np.float16)
 
 

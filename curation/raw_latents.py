@@ -67,7 +67,8 @@ class RawLatents:
         """Means and spreads of a clip's latents, in float16 as they would be stored.
 
         Raises:
-            ValueError: The codec gave what is not finite, or fewer or more frames than its hop says.
+            StoppedError: The codec gave what is not finite.
+            ValueError: It gave fewer or more frames than its hop says.
         """
         content = self._shards.read(clip, ("flac",))["flac"]
         wave_CT = read_sound(io.BytesIO(content), self._codec.sample_rate_hz, self._codec.channels)

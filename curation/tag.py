@@ -17,7 +17,7 @@ import soundfile
 
 from curation.blobs import BlobReader, BlobRef, BlobWriter
 from curation.encode import read_sound
-from curation.errors import DatasetError
+from curation.errors import DatasetError, StoppedError
 from curation.media import MediaStore
 from curation.names import plain_name
 from curation.schema import column, table
@@ -222,7 +222,10 @@ class Tag(Stage):
     def _outcome(self, key: str, heard: _Heard, tagger: Tagger, writer: BlobWriter) -> Outcome:
         for numbers in (heard.scores_WL, heard.vectors_WD, heard.share_scores_VL):
             if not np.isfinite(numbers).all():
-                raise ValueError(f"the tagger {self.called!r} gave numbers that are not finite for clip {key}")
+                raise StoppedError(
+                    f"the tagger {self.called!r} gave numbers that are not finite for clip {key}; "
+                    "are its weights damaged?"
+                )
         lengths_W1 = np.linalg.norm(heard.vectors_WD, axis=1, keepdims=True)
         place = writer.append((heard.vectors_WD / np.maximum(lengths_W1, 1e-12)).astype(STORED))
         mean_L = heard.scores_WL.mean(axis=0)

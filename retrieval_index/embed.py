@@ -17,7 +17,7 @@ import soundfile
 
 from curation.agree import frames_at, moments
 from curation.blobs import BlobWriter
-from curation.errors import ClipError, Code, DatasetError
+from curation.errors import ClipError, Code, DatasetError, StoppedError
 from curation.media import MediaStore
 from curation.names import plain_name
 from curation.schema import column, table
@@ -194,7 +194,10 @@ class Embed(Stage):
         if isinstance(answer, ClipError):
             return Outcome(key=key, error=answer)
         if not np.isfinite(answer.vectors_WD).all():
-            raise ValueError(f"the embedder {self.called!r} gave vectors that are not finite for clip {key}")
+            raise StoppedError(
+                f"the embedder {self.called!r} gave vectors that are not finite for clip {key}; "
+                "are its weights damaged?"
+            )
         place = writer.append(answer.vectors_WD.astype(np.float16))
         values = {
             "blob": f"{self.folder_name}/{place.blob}",

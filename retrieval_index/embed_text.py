@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from curation.annotated import ANNOTATED
 from curation.blobs import BlobRef
+from curation.errors import StoppedError
 from curation.names import plain_name
 from curation.schema import column, table
 from curation.stage import Outcome, Stage, Work, how
@@ -80,7 +81,9 @@ class EmbedText(Stage):
         def vectors_of(texts: list[str]) -> np.ndarray:
             vectors_BD = embedder.embed_text(texts)
             if not np.isfinite(vectors_BD).all():
-                raise ValueError(f"the embedder {self.called!r} gave vectors of texts that are not finite")
+                raise StoppedError(
+                    f"the embedder {self.called!r} gave vectors of texts that are not finite; are its weights damaged?"
+                )
             return vectors_BD.astype(np.float16)[:, None]
 
         arrays = TextArrays(self.blobs / f"text-{self.folder_name}", vectors_of)

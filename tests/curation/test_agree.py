@@ -11,7 +11,7 @@ import pytest
 
 from curation.agree import Agree, best_agreeing, frames_at, moments
 from curation.dataset import Dataset
-from curation.errors import ArgumentError
+from curation.errors import ArgumentError, StoppedError
 from curation.status import status
 from pipelines.runner import Job, Tally, run
 from tests.curation.made import RATE_HZ, Made
@@ -95,7 +95,7 @@ def test_a_long_sound_is_judged_in_windows(made: Made) -> None:
 def test_a_score_that_is_not_finite_stops_the_work(made: Made) -> None:
     made.clip("clip", picture=True)
     dataset = made.dataset()
-    with pytest.raises(ValueError, match="not finite for clip"):
+    with pytest.raises(StoppedError, match="not finite for clip"):
         done(dataset, stage_of(dataset, Broken()))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from curation.dataset import Dataset
 from curation.encode_frames import EncodeFrames, as_kept
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.seen import SeenTokens, is_seen
 from curation.takedowns.forget import forget
 from pipelines.runner import Job, run
@@ -112,7 +112,7 @@ def test_tokens_of_several_kinds_and_beyond_float16_are_refused(tmp_path: Path) 
     encoded(dataset, stage_of(dataset, Growing()))
     with pytest.raises(DatasetError, match="tokens of pictures are of several kinds"):
         SeenTokens.of(dataset, "seen", keys)
-    with pytest.raises(ValueError, match=r"the encoder of pictures gave tokens of .* no finite float16"):
+    with pytest.raises(StoppedError, match=r"the encoder of pictures gave tokens of .* no finite float16"):
         encoded(dataset, stage_of(dataset, Bright(), size_px=16))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from curation.dataset import Dataset
 from curation.encode_sound import EncodeSound, whole_windows
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.latents import Extras, Lengths
 from curation.samples import Samples, Source
 from curation.takedowns.forget import forget
@@ -107,7 +107,7 @@ def test_tokens_beyond_float16_stop_the_stage(tmp_path: Path) -> None:
         def hear(self, wave_T: np.ndarray) -> np.ndarray:
             return np.full((1, 2), np.nan, np.float32)
 
-    with pytest.raises(ValueError, match=r"the listener gave tokens of .* no finite float16"):
+    with pytest.raises(StoppedError, match=r"the listener gave tokens of .* no finite float16"):
         heard(made(tmp_path, ["a"]), window_s=0.1, ear=Loud())
     with pytest.raises(ArgumentError, match="longer than 0 s"):
         heard(made(tmp_path / "none", ["a"]), window_s=0.0)

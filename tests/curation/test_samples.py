@@ -12,7 +12,7 @@ import pytest
 
 from curation.dataset import Dataset
 from curation.encode import JPEG_ABOVE_PX, Encode, pack_jpegs, read_frames
-from curation.errors import ArgumentError
+from curation.errors import ArgumentError, StoppedError
 from curation.latents import Lengths
 from curation.samples import Samples, Source
 from curation.selections.selection import select
@@ -186,5 +186,5 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_latents_that_are_not_finite_stop_the_stage(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not finite for clip"):
+    with pytest.raises(StoppedError, match="not finite for clip"):
         made(tmp_path, VIDEOS[:1], codec=Broken())

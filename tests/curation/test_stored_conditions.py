@@ -13,7 +13,7 @@ from curation.annotated import HUMAN_CAPTIONS
 from curation.blobs import BlobWriter
 from curation.dataset import Dataset
 from curation.encode_text import EncodeText, pending_texts
-from curation.errors import ArgumentError, Code
+from curation.errors import ArgumentError, Code, StoppedError
 from curation.latents import Extras, Lengths, Members
 from curation.samples import Samples, Source
 from curation.schema import column, table
@@ -254,7 +254,7 @@ def test_tokens_beyond_float16_stop_the_stage(tmp_path: Path) -> None:
         def encode_text(self, texts: Sequence[str]) -> list[np.ndarray]:
             return [np.full((1, 2), 1e5, np.float32) for _ in texts]
 
-    with pytest.raises(ValueError, match="no finite float16"):
+    with pytest.raises(StoppedError, match="no finite float16"):
         encode_texts(made(tmp_path, ["a"]), Loud())
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.status import status
 from curation.tag import SUNG, Tag, read_scores, window_starts
 from models.encoders.audioset_labels import AUDIOSET_LABELS
@@ -167,7 +167,7 @@ def test_other_weights_are_another_identity_and_two_names_stand_side_by_side(dat
 
 
 def test_numbers_that_are_not_finite_stop_the_work(dataset: Dataset) -> None:
-    with pytest.raises(ValueError, match="not finite for clip"):
+    with pytest.raises(StoppedError, match="not finite for clip"):
         done(dataset, stage_of(dataset, Broken()))
 
 

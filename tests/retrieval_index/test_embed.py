@@ -9,7 +9,7 @@ import pytest
 
 from curation.blobs import BlobReader, BlobRef
 from curation.dataset import Dataset
-from curation.errors import ArgumentError, DatasetError
+from curation.errors import ArgumentError, DatasetError, StoppedError
 from curation.status import status
 from curation.tables import Row
 from pipelines.runner import Job, Tally, run
@@ -103,7 +103,7 @@ def test_only_what_changes_the_vectors_is_identity(dataset: Dataset) -> None:
 
 
 def test_a_vector_that_is_not_finite_stops_the_run_and_names_the_clip(dataset: Dataset) -> None:
-    with pytest.raises(ValueError, match=f"not finite for clip {min(map(clip_of, LENGTHS_S))}"):
+    with pytest.raises(StoppedError, match=f"not finite for clip {min(map(clip_of, LENGTHS_S))}"):
         go(dataset, stage_of(dataset, Broken))
     assert status(dataset)["embed"].pending == len(LENGTHS_S)
 

@@ -11,6 +11,7 @@ import pytest
 from curation.blobs import BlobReader, BlobRef
 from curation.current import last_sql
 from curation.dataset import Dataset
+from curation.errors import StoppedError
 from curation.status import status
 from curation.text_arrays import text_hash
 from pipelines.runner import Job, Tally, run
@@ -87,7 +88,7 @@ def test_a_new_caption_and_a_label_are_embedded_and_the_others_are_not_again(dat
 
 
 def test_vectors_that_are_not_finite_stop_the_stage(dataset: Dataset) -> None:
-    with pytest.raises(ValueError, match="gave vectors of texts that are not finite"):
+    with pytest.raises(StoppedError, match="gave vectors of texts that are not finite"):
         go(dataset, NotFinite)
 
 
