@@ -1,7 +1,8 @@
 """Where networks run, and what loading one may raise."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -27,16 +28,19 @@ def loading(what: str, name_or_path: str | Path) -> Iterator[None]:
     Raises:
         ArgumentError: It cannot be loaded.
     """
+    with ExitStack() as stack:
+        stack.push(partial(_named, what, str(name_or_path)))
+        yield
+
+
+def _named(what: str, place: str, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+    """Says which network could not be loaded; looks at kinds of errors, since tokenizers raises a bare `Exception`."""
     from huggingface_hub.errors import StrictDataclassError  # of settings; takes a second to import
 
-    try:
-        yield
-    except Exception as error:
-        is_bare = type(error) is Exception  # what tokenizers raises of a damaged tokenizer.json
-        if not is_bare and not isinstance(error, (*UNLOADABLE, StrictDataclassError)):
-            raise
-        kind = f"{type(error).__name__}: " if isinstance(error, _DAMAGED) else ""
-        raise ArgumentError(f"no {what} can be loaded from {str(name_or_path)!r}: {kind}{error}") from error
+    if kind is not Exception and not isinstance(error, (*UNLOADABLE, StrictDataclassError)):
+        return False
+    of_kind = f"{type(error).__name__}: " if isinstance(error, _DAMAGED) else ""
+    raise ArgumentError(f"no {what} can be loaded from {place!r}: {of_kind}{error}") from error
 
 
 def load_quietly() -> None:
