@@ -38,8 +38,9 @@ FLAC_SAMPLES_LIMIT = 1 << 36
 Source: RFC 9639 section 8.2, 36 bits."""
 
 MISSING_SHARE, PACKET_S = 0.1, 0.1
-"""Of a short clip this share may be missing, or one packet, s. Source: ours; FLAC's usual packet of 4096 samples lasts
-93 ms at 44.1 kHz, those of AAC, MP3 and Opus less."""
+"""Of a short clip that was asked for this share may be missing, or one packet, s. Source: ours; FLAC's usual packet of
+4096 samples lasts 93 ms at 44.1 kHz, those of AAC, MP3 and Opus less. Of a whole file no more is known than what it
+announces, which may be guessed from its size, cover picture and all."""
 
 LOSE_PICTURE = frozenset({Code.UNREADABLE, Code.TOO_LARGE})
 """With these the sound is cut alone, unless a picture is needed. Another try may bring what is TRUNCATED or TIMEOUT."""
@@ -346,7 +347,7 @@ def _refuse_short(files: CutFiles, wanted: Wanted, max_missing_s: float, finishe
     announced_s = None if end_s is None else max(end_s - wanted.start_ms / 1000, 0.0)
     wanted_s = wanted.duration_ms / 1000 if wanted.duration_ms is not None else (announced_s or 0.0)
     may_miss_s = max_missing_s
-    if wanted.duration_ms is not None or wanted.sound.duration_s is not None:  # else only the picture may be longer
+    if wanted.duration_ms is not None:
         may_miss_s = min(max_missing_s, max(MISSING_SHARE * wanted_s, PACKET_S))
     if files.samples and wanted_s - got_s <= may_miss_s:
         return

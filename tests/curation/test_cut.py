@@ -1,3 +1,4 @@
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,18 @@ def test_how_much_may_be_missing(duration_ms, may_miss_ms, encode, cutter):
     start_ms = 12_000 - duration_ms + may_miss_ms
     assert code_of(cutter, path, start_ms + 1, duration_ms) == Code.TOO_SHORT
     assert cutter(path, start_ms - 1, duration_ms)[1]["samples"] == (duration_ms - may_miss_ms + 1) * 48
+
+
+def test_a_whole_file_may_announce_half_a_second_too_much(cutter, tmp_path):
+    """DSF: its length is guessed from its size, and its tags count."""
+    sound = b"\x55\xaa" * 4096 * 9  # silence, two channels of blocks of 4096 bytes of 8 samples of 2.8224 MHz
+    form = struct.pack("<4sQIIIIIIQII", b"fmt ", 52, 1, 0, 2, 2, 2_822_400, 1, len(sound) * 4, 4096, 0)
+    data = struct.pack("<4sQ", b"data", 12 + len(sound)) + sound
+    tags = b"ID3" + bytes(150_000)
+    head = struct.pack("<4sQQQ", b"DSD ", 28, 28 + len(form) + len(data) + len(tags), 28 + len(form) + len(data))
+    path = tmp_path / "a.dsf"
+    path.write_bytes(head + form + data + tags)
+    assert cutter(path)[1]["samples"] == pytest.approx(48_000 * len(sound) * 4 / 2_822_400, abs=50)
 
 
 def test_a_picture_that_is_longer_than_its_sound_makes_no_short_file_truncated(encode, cutter):
