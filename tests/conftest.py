@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -25,6 +26,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "pipelines")  # for Ray's workers, which unpickle `toy_stage`
 
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what begins in the background ignores it, and children too
 settings.register_profile("untimed", deadline=None)  # no test is timed: a machine may be busy
 settings.load_profile("untimed")
 
