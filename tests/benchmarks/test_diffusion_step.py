@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks._diffusion_step import compared, drawn, flops_of, in_bins, optimised
+from benchmarks._diffusion_step import compared, compared_compiled, drawn, flops_of, in_bins, optimised
 from models.diffusion.discrete import DiscreteSchedule
 from models.training.step import sample_rngs
 
@@ -46,3 +46,6 @@ def test_two_steps_are_compared_where_their_losses_are_the_same() -> None:
     assert float(found["ratio"]) == pytest.approx(float(found["clips_a_second"]) / float(found["peer_clips_a_second"]))
     with pytest.raises(AssertionError, match="Not equal"):
         compared(step, lambda: 4.01, clips=2, rounds=1)
+    assert float(compared_compiled(step, step, rounds=1)["compiled_ratio"]) > 0
+    with pytest.raises(AssertionError, match="Not equal"):
+        compared_compiled(step, lambda: 4.01, rounds=1)

@@ -149,6 +149,7 @@ def test_a_folder_above_that_of_a_run_is_a_place_for_another(tmp_path):
     open_run(tmp_path / "runs" / "one", {"width": 8})
     (tmp_path / "runs" / "one" / "checkpoints" / "step-000063").mkdir(parents=True)
     open_run(tmp_path / "runs", {"width": 8})
+    assert json.loads((tmp_path / "runs" / "config.json").read_text())["settings"] == {"width": 8}
 
 
 def test_a_log_forgets_what_will_be_done_again_and_what_was_cut_short(tmp_path):

@@ -438,29 +438,6 @@ def test_other_sites_may_not_ask(client: TestClient) -> None:
         assert client.get("/api/about", headers={"host": host}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "/",
-        "/page.css",
-        "/healthz",
-        "/metrics",
-        "/api/about",
-        "/api/search?text=440",
-        f"/api/clips/{clip_of('low')}",
-    ],
-)
-def test_head_is_answered_as_get_without_the_body(address: str, client: TestClient) -> None:
-    whole, head = client.get(address), client.head(address)
-    assert (whole.status_code, head.status_code, head.content) == (200, 200, b"")
-    assert head.headers["content-type"] == whole.headers["content-type"]
-    assert "HEAD" not in str(client.get("/openapi.json").json()).upper().split("'")
-
-
-def test_head_of_what_is_only_posted_is_refused(client: TestClient) -> None:
-    assert client.head("/api/session").status_code == 405
-
-
 def test_the_page_may_load_nothing_from_elsewhere(client: TestClient) -> None:
     page = client.get("/")
     policy = page.headers["content-security-policy"]
